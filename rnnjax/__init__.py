@@ -1,0 +1,55 @@
+"""Recurrent networks for JAX: cells that are values, one `unroll`, and layers over it."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rnnjax.cells import Cell as Cell
+from rnnjax.cells import ElmanCarry as ElmanCarry
+from rnnjax.cells import ElmanParams as ElmanParams
+from rnnjax.cells import GRUCarry as GRUCarry
+from rnnjax.cells import GRUParams as GRUParams
+from rnnjax.cells import InputSpec as InputSpec
+from rnnjax.cells import LSTMCarry as LSTMCarry
+from rnnjax.cells import LSTMParams as LSTMParams
+from rnnjax.cells import chrono as chrono
+from rnnjax.cells import elman as elman
+from rnnjax.cells import gru as gru
+from rnnjax.cells import input_dropout as input_dropout
+from rnnjax.cells import lstm as lstm
+from rnnjax.cells import scaled_identity as scaled_identity
+from rnnjax.cells import with_carries as with_carries
+from rnnjax.methods import Chunked as Chunked
+from rnnjax.methods import Explanation as Explanation
+from rnnjax.methods import Method as Method
+from rnnjax.methods import Scan as Scan
+from rnnjax.sequence import DenseParams as DenseParams
+from rnnjax.sequence import Layer as Layer
+from rnnjax.sequence import bidirectional as bidirectional
+from rnnjax.sequence import count_parameters as count_parameters
+from rnnjax.sequence import dense as dense
+from rnnjax.sequence import explain as explain
+from rnnjax.sequence import last_output as last_output
+from rnnjax.sequence import lengths_to_mask as lengths_to_mask
+from rnnjax.sequence import mask_to_lengths as mask_to_lengths
+from rnnjax.sequence import merge as merge
+from rnnjax.sequence import params_from_dict as params_from_dict
+from rnnjax.sequence import params_to_dict as params_to_dict
+from rnnjax.sequence import pointwise as pointwise
+from rnnjax.sequence import recurrent as recurrent
+from rnnjax.sequence import reverse_sequences as reverse_sequences
+from rnnjax.sequence import stack as stack
+from rnnjax.sequence import unroll as unroll
+
+if TYPE_CHECKING:
+    from rnnjax import linen as linen
+    from rnnjax import nnx as nnx
+    from rnnjax import testing as testing
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that `import rnnjax` needs jax alone.
+    if name in ("nnx", "linen", "testing"):
+        return importlib.import_module(f"rnnjax.{name}")
+    raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

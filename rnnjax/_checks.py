@@ -1,0 +1,138 @@
+"""Argument checks. One format: function, argument, wanted, got, way out."""
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+
+
+def refuse(
+    function: str,
+    argument: str,
+    wanted: str,
+    got: Any,
+    way_out: str,
+    *,
+    error: type[Exception] = ValueError,
+) -> NoReturn:
+    """Raise the one sentence that every bad argument is answered with."""
+    raise error(f"{function}: `{argument}` must {wanted}, got {got}; {way_out}.")
+
+
+def kind(value: Any) -> str:
+    """A value in a few words: its dtype and shape, or its type."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"{type(value).__name__} {value!r}"[:80]
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the numbers can be read now, on this host: not traced, and not sharded over others."""
+    return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
+
+
+def size(function: str, argument: str, value: Any) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        refuse(function, argument, "be a whole number", kind(value), "give an int", error=TypeError)
+    if value < 1:
+        refuse(function, argument, "be at least 1", value, "give the width or count that is meant")
+    return int(value)
+
+
+def flag(function: str, argument: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool):
+        refuse(function, argument, "be True or False", kind(value), "give a bool", error=TypeError)
+    return value
+
+
+def real(function: str, argument: str, value: Any) -> float:
+    """A finite number that is no bool."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        refuse(function, argument, "be a float", kind(value), "give a number", error=TypeError)
+    if not math.isfinite(value):
+        refuse(function, argument, "be finite", value, "give a number")
+    return float(value)
+
+
+def rate(function: str, argument: str, value: Any) -> float:
+    """A probability below 1, at which something is dropped."""
+    value = real(function, argument, value)
+    if not 0.0 <= value < 1.0:
+        refuse(function, argument, "lie in 0 <= rate < 1", value, "0.0 drops nothing")
+    return value
+
+
+def function(caller: str, argument: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called."""
+    if not callable(value):
+        way_out = "pass the function itself, such as jax.nn.relu"
+        refuse(caller, argument, "be a function", kind(value), way_out, error=TypeError)
+    return value
+
+
+def choice(caller: str, argument: str, value: Any, options: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in options:
+        refuse(caller, argument, f"be one of {list(options)}", repr(value), "choose one of these")
+    return value
+
+
+def float_dtype(caller: str, argument: str, value: Any) -> jnp.dtype:
+    """A floating dtype that JAX will keep as it is."""
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        way_out = "give one such as jnp.float32"
+        refuse(caller, argument, "be a floating dtype", kind(value), way_out, error=TypeError)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        way_out = "give one such as jnp.float32"
+        refuse(caller, argument, "be a floating dtype", dtype.name, way_out, error=TypeError)
+    return dtype
+
+
+def usable_dtype(caller: str, argument: str, dtype: jnp.dtype | None) -> None:
+    """Refuse float64 where JAX would silently make float32 of it."""
+    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+        way_out = 'call jax.config.update("jax_enable_x64", True) first'
+        refuse(caller, argument, "be a dtype that JAX has switched on", "float64", way_out)
+
+
+def prng_key(caller: str, value: Any) -> None:
+    """One random key, typed or of the older raw kind."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not (typed or (dtype == jnp.uint32 and shape in ((2,), (4,)))):
+        way_out = "make one with jax.random.key(seed)"
+        refuse(caller, "key", "be one random key", kind(value), way_out, error=TypeError)
+
+
+def same_structure(caller: str, argument: str, got: Any, wanted: Any, way_out: str) -> None:
+    """Refuse a tree whose containers or leaf shapes are not those of `wanted`."""
+    if jax.tree.structure(got) != jax.tree.structure(wanted):
+        refuse(
+            caller, argument, f"be {describe(wanted)}", describe(got), way_out, error=TypeError
+        )
+    leaves = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True)
+    for (path, leaf), like in leaves:
+        name = argument + jax.tree_util.keystr(path)
+        shape = getattr(leaf, "shape", None)
+        if shape != like.shape:
+            refuse(caller, name, f"have shape {like.shape}", shape or kind(leaf), way_out)
+
+
+def describe(tree: Any) -> str:
+    """The containers of a tree in words: `LSTMCarry(h, c)`, `a tuple of 2`."""
+    if hasattr(tree, "_fields"):
+        names = [n for n, v in zip(tree._fields, tree, strict=True) if v is not None]
+        return f"{type(tree).__name__}({', '.join(names)})"
+    if isinstance(tree, (tuple, list)):
+        inner = ", ".join(describe(t) for t in tree)
+        return f"a {type(tree).__name__} of {len(tree)} ({inner})" if tree else "an empty tuple"
+    if isinstance(tree, dict):
+        return f"a dict with {sorted(tree)}"
+    return kind(tree) if not hasattr(tree, "shape") else f"an array of shape {tuple(tree.shape)}"

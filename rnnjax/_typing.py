@@ -1,0 +1,29 @@
+"""Array types, and the legend of axis letters that annotations and comments share.
+
+T time steps, `*batch` any leading axes, B batch, D input features, H hidden features,
+G packed gates (4H in an LSTM, 3H in a GRU, H in an Elman cell), L layers, K chunks.
+
+jaxtyping is read by type checkers, and at run time only where it was imported before
+rnnjax, as the tests do; a plain `import rnnjax` neither needs nor loads it.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax import Array
+
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
+    from jaxtyping import Bool, Float, Int, Key, Shaped
+else:
+
+    class _AnyArray:
+        def __class_getitem__(cls, item: Any) -> Any:
+            return jax.Array
+
+    Bool = Float = Int = Key = Shaped = _AnyArray
+
+PyTree = Any
+"""A tree of arrays: the params, carry or inputs of a cell whose kind is not known here."""
+
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "PyTree", "Shaped"]

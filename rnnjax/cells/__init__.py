@@ -1,0 +1,17 @@
+"""Cells: pure functions of one step. One family a file."""
+
+from rnnjax.cells.base import Cell as Cell
+from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.elman import ElmanCarry as ElmanCarry
+from rnnjax.cells.elman import ElmanParams as ElmanParams
+from rnnjax.cells.elman import elman as elman
+from rnnjax.cells.gru import GRUCarry as GRUCarry
+from rnnjax.cells.gru import GRUParams as GRUParams
+from rnnjax.cells.gru import gru as gru
+from rnnjax.cells.initializers import chrono as chrono
+from rnnjax.cells.initializers import scaled_identity as scaled_identity
+from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
+from rnnjax.cells.lstm import LSTMParams as LSTMParams
+from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.wrappers import input_dropout as input_dropout
+from rnnjax.cells.wrappers import with_carries as with_carries

@@ -1,0 +1,82 @@
+"""What a cell is: a value made of pure functions, in the manner of an Optax transformation."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax.numpy as jnp
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class InputSpec(NamedTuple):
+    """What one step's input looks like behind its batch axes.
+
+    Attributes:
+        shape: the trailing feature axes; None stands for any size.
+        kind: the kind of dtype, such as `jnp.floating` or `jnp.integer`; `jnp.generic` is any.
+    """
+
+    shape: tuple[int | None, ...] = (None,)
+    kind: Any = jnp.floating
+
+
+ANY_INPUT = InputSpec(kind=jnp.generic)
+
+
+def any_input(params: Any) -> InputSpec:
+    """The `in_spec` of a cell that says nothing: one feature axis of any width and dtype."""
+    return ANY_INPUT
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: pure functions that know nothing of time, and its output width.
+
+    A cell works on any leading batch axes, also none. It holds no weights. The first five
+    fields make a cell; the others have defaults that suit most.
+
+    Attributes:
+        init: `key, in_features -> params`, a tree of arrays.
+        init_carry: `params, like -> carry`; `like` is one step's input, `(*batch, D)`, and lends
+            its batch axes, dtype and sharding.
+        project: `params, xs -> zs`: all that does not need the carry, for any number of leading
+            axes, so that one matmul serves all time steps.
+        step: `params, carry, z -> carry, y`, of one step.
+        out_features: H, the width of `y`; a tree of widths where `y` is a tree.
+        prepare: `key, params, xs -> params, xs`: draws the noise of one whole sequence and puts
+            it into what `project` and `step` read. It is called once a sequence, outside the
+            loop, and only when a key is given. None means that the cell has no noise.
+        in_spec: `params -> InputSpec`, or a tree of them for inputs that are a tree: what `xs`
+            must look like, checked before anything is traced.
+        form: what standard equations these are, for methods that restate them. None, also
+            after every wrapper that changes the mathematics, keeps such methods away.
+    """
+
+    init: Callable[..., Any]
+    init_carry: Callable[[Any, Any], Any]
+    project: Callable[[Any, Any], Any]
+    step: Callable[[Any, Any, Any], tuple[Any, Any]]
+    out_features: Any
+    prepare: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
+    in_spec: Callable[[Any], Any] = any_input
+    form: Any = None
+
+
+def value(factory: Callable[P, R]) -> Callable[P, R]:
+    """Return equal values for equal arguments, so that a jit cache meets the same cell again.
+
+    `lstm(8) is lstm(8)` then holds, and code that builds its cell in every call does not
+    compile in every call. Arguments that cannot be hashed make a new value each time.
+    """
+    cached = functools.lru_cache(maxsize=1024, typed=True)(factory)
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            hash((args, tuple(kwargs.values())))
+        except TypeError:
+            return factory(*args, **kwargs)
+        return cached(*args, **kwargs)
+
+    return make

@@ -1,0 +1,61 @@
+"""The precision contract: parameters, computation and carry have separate dtypes."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax import _checks
+from rnnjax._typing import Array, Float
+
+
+class Precision(NamedTuple):
+    """The dtypes of a cell.
+
+    Attributes:
+        compute: of the inputs of matmuls, and of outputs; None takes it from inputs and weights.
+        params: of the weights.
+        carry: of what travels over time; None is the compute dtype, but at least float32.
+    """
+
+    compute: Any
+    params: Any
+    carry: Any
+
+    def of_compute(self, x: Array, w: Array) -> Any:
+        """The dtype that matmuls of `x` with `w` take their inputs in."""
+        return self.compute or promote(x.dtype, w.dtype)
+
+    def of_carry(self, x: Array, w: Array) -> Any:
+        """The dtype in which the carry is kept."""
+        return self.carry or promote(self.of_compute(x, w), jnp.dtype("float32"))
+
+
+def precision(function: str, dtype: Any, param_dtype: Any, carry_dtype: Any) -> Precision:
+    """Check the three dtype options of a factory."""
+
+    def check(name: str, value: Any) -> Any:
+        return None if value is None else _checks.float_dtype(function, name, value)
+
+    params = _checks.float_dtype(function, "param_dtype", param_dtype)
+    return Precision(check("dtype", dtype), params, check("carry_dtype", carry_dtype))
+
+
+def check_usable(function: str, dtypes: Precision) -> None:
+    """Refuse float64 where JAX would make float32 of it; asked when parameters are made."""
+    _checks.usable_dtype(function, "dtype", dtypes.compute)
+    _checks.usable_dtype(function, "param_dtype", dtypes.params)
+    _checks.usable_dtype(function, "carry_dtype", dtypes.carry)
+
+
+def promote(a: Any, b: Any) -> Any:
+    """The wider dtype, also where the user has switched implicit promotion off."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
+def matmul(
+    x: Float[Array, "*batch rows"], w: Float[Array, "rows G"], dtype: Any, out_dtype: Any
+) -> Float[Array, "*batch G"]:
+    """`x @ w` with inputs in `dtype`, accumulated and returned in `out_dtype`."""
+    return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)

@@ -1,0 +1,7 @@
+"""Methods: how a sequence is run. One method a file."""
+
+from rnnjax.methods.base import Call as Call
+from rnnjax.methods.base import Method as Method
+from rnnjax.methods.choice import Explanation as Explanation
+from rnnjax.methods.chunked import Chunked as Chunked
+from rnnjax.methods.scan import Scan as Scan

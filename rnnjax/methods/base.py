@@ -1,0 +1,87 @@
+"""What a method is asked, and the masked loop that defines what every method must equal."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._typing import Array, Bool, PyTree, Shaped
+from rnnjax.cells.base import Cell
+
+
+class Call(NamedTuple):
+    """One sequence to be run, with arguments already checked.
+
+    Attributes:
+        cell: what to run.
+        params: its parameters, with the noise of this sequence where there is some.
+        xs: inputs, `(T, *batch, D)`, whatever stands in the padding.
+        carry: where to begin.
+        fresh: what a reset restores; None where there are no resets.
+        mask: True on valid steps, `(T, *batch)`; None means all of them.
+        resets: True where `fresh` replaces the carry before the step; None means nowhere.
+        reverse: whether to read from the last step to the first.
+    """
+
+    cell: Cell
+    params: PyTree
+    xs: PyTree
+    carry: PyTree
+    fresh: PyTree
+    mask: Bool[Array, "T *batch"] | None
+    resets: Bool[Array, "T *batch"] | None
+    reverse: bool
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return jax.tree.leaves(self.xs)[0].shape[0]
+
+
+class Method(Protocol):
+    """How a sequence is run: a small frozen value that carries its own options."""
+
+    def why_not(self, call: Call) -> str | None:
+        """Say why this method cannot serve, or None if it can; arrays may be abstract."""
+        ...
+
+    def run(self, call: Call) -> tuple[PyTree, PyTree]:
+        """Return the final carry and the outputs, `ys[t]` answering `xs[t]`."""
+        ...
+
+
+def keep(
+    valid: Bool[Array, "*lead"], new: Shaped[Array, "*lead ..."], old: Shaped[Array, "*lead ..."]
+) -> PyTree:
+    """`new` where `valid`, else `old`, leaf by leaf; `valid` lacks the trailing feature axes."""
+
+    def leaf(new: Array, old: Array) -> Array:
+        return jnp.where(jnp.expand_dims(valid, range(valid.ndim, new.ndim)), new, old)
+
+    return jax.tree.map(leaf, new, old)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """Zeros of the same shapes, dtypes and shardings."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def scan_steps(call: Call, *, unroll: int = 1) -> tuple[PyTree, PyTree]:
+    """Run every step in one `lax.scan`, the input projection hoisted out of it.
+
+    The input is selected as well as the carry: NaN times a zero cotangent is NaN, so what
+    stands in the padding must not reach the projection.
+    """
+    cell, params, mask, resets = call.cell, call.params, call.mask, call.resets
+    xs = call.xs if mask is None else keep(mask, call.xs, zeros_like(call.xs))
+
+    def body(carry: PyTree, inputs: Any) -> tuple[PyTree, PyTree]:
+        z, valid, reset = inputs
+        start = carry if reset is None else keep(reset, call.fresh, carry)
+        new_carry, y = cell.step(params, start, z)
+        if valid is None:
+            return new_carry, y
+        return keep(valid, new_carry, carry), keep(valid, y, zeros_like(y))
+
+    inputs = (cell.project(params, xs), mask, resets)
+    return jax.lax.scan(body, call.carry, inputs, reverse=call.reverse, unroll=unroll)

@@ -1,0 +1,62 @@
+"""Which method runs a sequence, and why."""
+
+from typing import NamedTuple
+
+from rnnjax import _checks
+from rnnjax.methods.base import Call, Method
+from rnnjax.methods.chunked import Chunked
+from rnnjax.methods.scan import Scan
+
+
+class Explanation(NamedTuple):
+    """What would run, why, and why each other method was passed over.
+
+    Attributes:
+        method: the method that runs.
+        reason: why it was taken.
+        passed_over: name and reason of every other method.
+    """
+
+    method: Method
+    reason: str
+    passed_over: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.method}: {self.reason}"]
+        lines += [f"  not {name}: {reason}" for name, reason in self.passed_over]
+        return "\n".join(lines)
+
+
+def choose(function: str, method: Method | None, call: Call) -> Explanation:
+    """Take the method asked for, or pick one; what was asked for runs or raises.
+
+    The rule for None: `Scan()`, the only method so far that trades nothing away.
+
+    Raises:
+        TypeError: if `method` is no method.
+        ValueError: if the method asked for cannot serve, with its reason.
+    """
+    others = {
+        "Scan": "another method was asked for by name",
+        "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
+    }
+    if method is None:
+        chosen: Method = Scan()
+        reason = "the plain scan over time, the definition"
+    else:
+        check_method(function, method)
+        why_not = method.why_not(call)
+        if why_not is not None:
+            way_out = "use another method, or None to have one picked"
+            _checks.refuse(function, "method", f"serve this call, but {method} cannot", why_not,
+                           way_out)
+        chosen, reason = method, "asked for by name"
+    name = type(chosen).__name__
+    return Explanation(chosen, reason, tuple(item for item in others.items() if item[0] != name))
+
+
+def check_method(function: str, method: object) -> None:
+    """Refuse names, classes and whatever else is no method."""
+    if isinstance(method, type) or not (hasattr(method, "why_not") and hasattr(method, "run")):
+        way_out = f"give a value such as {Scan()} or {Chunked(128)}"
+        _checks.refuse(function, "method", "be a method", repr(method), way_out, error=TypeError)

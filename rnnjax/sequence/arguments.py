@@ -1,0 +1,163 @@
+"""Sequence arguments at the public door: checked, time-major, lengths and mask made one."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax import _checks
+from rnnjax._typing import Array, Bool, PyTree
+from rnnjax.cells.base import InputSpec
+from rnnjax.sequence.masks import check_bool, check_lengths, lengths_to_mask
+
+
+class Sequence(NamedTuple):
+    """Checked inputs, time-major.
+
+    Attributes:
+        xs: a tree of arrays `(T, *batch, ...)`.
+        mask: `(T, *batch)`, True on valid steps, from lengths and mask together; None means all.
+        resets: `(T, *batch)` or None.
+    """
+
+    xs: PyTree
+    mask: Bool[Array, "T *batch"] | None
+    resets: Bool[Array, "T *batch"] | None
+
+
+def check_sequence(
+    function: str,
+    spec: PyTree,
+    xs: PyTree,
+    *,
+    lengths: Any,
+    mask: Any,
+    resets: Any,
+    time_major: bool = True,
+) -> Sequence:
+    """Check what every function over sequences takes, before anything is traced.
+
+    Args:
+        function: the name that the user called.
+        spec: an `InputSpec` for every leaf of `xs`, or a tree of them.
+        xs: inputs, `(T, *batch, ...)`, or `(*batch, T, ...)` where not `time_major`.
+        lengths: valid steps of each row, or None.
+        mask: valid steps, or None.
+        resets: fresh starts, or None.
+        time_major: whether time comes first, here and in `mask` and `resets`.
+    """
+    leaves = _with_specs(function, spec, xs)
+    lead = None
+    for name, x, leaf_spec in leaves:
+        shape = _check_leaf(function, name, x, leaf_spec, time_major)
+        if lead not in (None, shape):
+            way_out = "all inputs share the axes of time and batch"
+            _checks.refuse(function, name, f"begin with axes {lead}", shape, way_out)
+        lead = shape
+    assert lead is not None
+    num_steps, batch = (lead[0], lead[1:]) if time_major else (lead[-1], lead[:-1])
+    front = functools.partial(jnp.moveaxis, source=0 if time_major else len(batch), destination=0)
+    arrays = [front(x) for _, x, _ in leaves]
+
+    def flags(argument: str, value: Any) -> Any:
+        if value is None:
+            return None
+        value = check_bool(function, argument, value)
+        if value.shape != lead:
+            axes = "(T, *batch)" if time_major else "(*batch, T)"
+            way_out = "give one per step of each batch row"
+            _checks.refuse(function, argument, f"have shape {axes} = {lead}", value.shape, way_out)
+        return front(value)
+
+    valid, restarts = flags("mask", mask), flags("resets", resets)
+    if lengths is not None:
+        count = check_lengths(function, lengths, num_steps)
+        if count.shape != batch:
+            way_out = "give one length per batch row"
+            _checks.refuse(function, "lengths", f"have shape {batch}", count.shape, way_out)
+        counted = lengths_to_mask(count, num_steps)
+        valid = counted if valid is None else valid & counted
+    tree = jax.tree.unflatten(jax.tree.structure(xs), arrays)
+    return Sequence(tree, valid, restarts)
+
+
+def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Array, InputSpec]]:
+    """Name, array and spec of every leaf of the inputs."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(xs)
+    is_spec = lambda node: isinstance(node, InputSpec)  # noqa: E731
+    specs = jax.tree.leaves(spec, is_leaf=is_spec)
+    if is_spec(spec):
+        specs = [spec] * len(paths)
+    elif jax.tree.structure(spec, is_leaf=is_spec) != structure:
+        way_out = "give the inputs that the cell was made for"
+        wanted = f"be {_checks.describe(spec)}"
+        got = _checks.describe(xs)
+        _checks.refuse(function, "xs", wanted, got, way_out, error=TypeError)
+    if not paths:
+        _checks.refuse(function, "xs", "hold an array", _checks.kind(xs), "give the inputs")
+    out = []
+    for (path, x), leaf_spec in zip(paths, specs, strict=True):
+        name = "xs" + jax.tree_util.keystr(path)
+        if not hasattr(x, "shape"):
+            way_out = "wrap it in jnp.asarray"
+            _checks.refuse(function, name, "be an array", _checks.kind(x), way_out, error=TypeError)
+        out.append((name, jnp.asarray(x), leaf_spec))
+    return out
+
+
+def _check_leaf(
+    function: str, name: str, x: Array, spec: InputSpec, time_major: bool
+) -> tuple[int, ...]:
+    """Check one input array; return its axes of time and batch, as they stand."""
+    rank = len(spec.shape)
+    lead, features = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
+    fits = x.ndim > rank and all(
+        want in (None, got) for want, got in zip(spec.shape, features, strict=False)
+    )
+    if not fits:
+        trailing = ["D" if n is None else str(n) for n in spec.shape]
+        axes = ["T", "*batch"] if time_major else ["*batch", "T"]
+        wanted = f"have shape ({', '.join(axes + trailing)})"
+        way_out = "the features come last, and params fix their number"
+        _checks.refuse(function, name, wanted, x.shape, way_out)
+    if not jnp.issubdtype(x.dtype, spec.kind):
+        way_out = "cast it with .astype(jnp.float32), or embed what are indices"
+        wanted = f"be {spec.kind.__name__}"
+        _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
+    return lead
+
+
+def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
+    """Refuse params that another cell or layer made, by their containers and shapes."""
+    way_out = "give what init made for this very cell or layer"
+    try:
+        spec = cell_or_layer.in_spec(params)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        got = _checks.describe(params)
+        _checks.refuse(function, "params", "be from init", got, way_out, error=TypeError)
+    if isinstance(spec, InputSpec) and len(spec.shape) == 1 and spec.shape[0] is not None:
+        template = _params_shapes(cell_or_layer, spec.shape[0])
+        _checks.same_structure(function, "params", params, template, way_out)
+
+
+def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
+    """Return the carry as arrays; refuse other containers, shapes or dtypes than those of `like`."""
+    way_out = "start from init_carry, or hand on the carry of an earlier segment"
+    arrays = jax.tree.map(jnp.asarray, carry)
+    _checks.same_structure(function, "carry", arrays, like, way_out)
+    pairs = zip(jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(like), strict=True)
+    for (path, leaf), wanted in pairs:
+        if leaf.dtype != wanted.dtype:
+            name = "carry" + jax.tree_util.keystr(path)
+            way_out = f"cast it, or build the cell with carry_dtype={leaf.dtype.name}"
+            got = leaf.dtype.name
+            _checks.refuse(function, name, f"be {wanted.dtype.name}", got, way_out, error=TypeError)
+    return arrays
+
+
+@functools.lru_cache(maxsize=1024)
+def _params_shapes(cell_or_layer: Any, in_features: int) -> PyTree:
+    """The shapes of the params that `init` makes, without making them."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda k: cell_or_layer.init(k, in_features), key)

@@ -1,0 +1,193 @@
+"""Layers: what takes whole sequences, and how cells and plain functions become one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax import _checks
+from rnnjax._typing import PyTree
+from rnnjax.cells.base import Cell, any_input, value
+from rnnjax.cells.wrappers import check_cell
+from rnnjax.methods.base import Method, keep, zeros_like
+from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
+from rnnjax.sequence.unroll import unroll_checked
+
+
+class Run(Protocol):
+    """What a layer does with arguments that are already checked."""
+
+    def __call__(
+        self, params: PyTree, sequence: Sequence, carry: PyTree, *, key: Any, method: Any
+    ) -> tuple[PyTree, PyTree]:
+        """Return the final carry and the outputs; a carry of None means a fresh one."""
+        ...
+
+
+class Layer(NamedTuple):
+    """What takes whole sequences, where a `Cell` takes one step.
+
+    Made by `recurrent`, `bidirectional`, `stack`, `dense` and `pointwise`.
+
+    Attributes:
+        name: what messages call it.
+        init: `key, in_features -> params`.
+        run: how checked arguments are run; `apply` checks them.
+        out_features: `in_features -> width` of the outputs; a tree where the output is a tree.
+        in_spec: `params -> InputSpec`, what `xs` must look like.
+        noisy: whether a key changes anything.
+    """
+
+    name: str
+    init: Callable[[Any, Any], Any]
+    run: Run
+    out_features: Callable[[Any], Any]
+    in_spec: Callable[[Any], Any] = any_input
+    noisy: bool = False
+
+    def apply(
+        self,
+        params: PyTree,
+        xs: PyTree,
+        carry: PyTree = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        key: Any = None,
+        method: Method | None = None,
+    ) -> tuple[PyTree, PyTree]:
+        """Run the layer; lengths, mask and resets mean what they mean to `unroll`.
+
+        Args:
+            params: from `init`.
+            xs: inputs, `(T, *batch, D)`, time first.
+            carry: where to begin; None means `init_carry`.
+            lengths: valid steps of each row, `(*batch,)`; None means T.
+            mask: True on valid steps, `(T, *batch)`; None means all of them.
+            resets: fresh starts, `(T, *batch)`; None means nowhere.
+            key: switches dropout and other noise on; None means no noise.
+            method: how cells are run; None picks one.
+
+        Returns:
+            The final carry, and the outputs `(T, *batch, H)`, zero at padding.
+
+        Raises:
+            TypeError: for an argument of the wrong kind, structure or dtype.
+            ValueError: for a wrong shape, or concrete lengths outside 0..T.
+        """
+        function = f"{self.name}.apply"
+        check_params(function, self, params)
+        sequence = check_sequence(
+            function, self.in_spec(params), xs, lengths=lengths, mask=mask, resets=resets
+        )
+        return self.run_sequence(function, params, sequence, carry, key=key, method=method)
+
+    def run_sequence(
+        self,
+        function: str,
+        params: PyTree,
+        sequence: Sequence,
+        carry: PyTree,
+        *,
+        key: Any,
+        method: Method | None,
+    ) -> tuple[PyTree, PyTree]:
+        """Check the key and the carry, and run; `function` is what messages name."""
+        if key is not None:
+            _checks.prng_key(function, key)
+        if carry is not None:
+            like, _ = jax.eval_shape(
+                lambda p, s: self.run(p, s, None, key=None, method=method), params, sequence
+            )
+            carry = check_carry(function, carry, like)
+        return self.run(params, sequence, carry, key=key, method=method)
+
+    def init_carry(self, params: PyTree, like: PyTree) -> PyTree:
+        """The carry before the first step, for the batch axes of one step's input `like`."""
+        no_steps = jax.tree.map(lambda x: x[None][:0], like)
+        return self.run(params, Sequence(no_steps, None, None), None, key=None, method=None)[0]
+
+
+@value
+def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
+    """Make a layer that runs `cell` over time.
+
+    Args:
+        cell: any cell.
+        reverse: whether to read from the last step to the first.
+
+    Returns:
+        A layer with the cell's params and carry.
+
+    Raises:
+        TypeError: if `cell` is no cell.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, rnnjax
+        >>> layer = rnnjax.recurrent(rnnjax.lstm(5), reverse=True)
+        >>> params = layer.init(jax.random.key(0), in_features=3)
+        >>> carry, ys = layer.apply(params, jnp.ones((7, 2, 3)))
+        >>> ys.shape
+        (7, 2, 5)
+    """
+    check_cell("recurrent", cell)
+    _checks.flag("recurrent", "reverse", reverse)
+
+    def run(params, sequence, carry, *, key, method):
+        return unroll_checked(
+            "recurrent", cell, params, sequence, carry, reverse=reverse, key=key, method=method
+        )
+
+    return Layer(
+        name="recurrent",
+        init=cell.init,
+        run=run,
+        out_features=lambda in_features: cell.out_features,
+        in_spec=cell.in_spec,
+        noisy=cell.prepare is not None,
+    )
+
+
+@value
+def pointwise(function: Callable[[Any], Any]) -> Layer:
+    """Make a layer without weights of a function of the features, such as `jax.nn.relu`.
+
+    Args:
+        function: maps `(T, *batch, D)` to `(T, *batch, ...)`, each step by itself.
+
+    Returns:
+        A layer whose params and carry are empty tuples.
+
+    Raises:
+        TypeError: if `function` cannot be called.
+    """
+    _checks.function("pointwise", "function", function)
+
+    def run(params, sequence, carry, *, key, method):
+        return (), blank(function(blank(sequence.xs, sequence.mask)), sequence.mask)
+
+    def out_features(in_features):
+        like = jax.tree.map(lambda n: jax.ShapeDtypeStruct((1, n), jnp.float32), in_features)
+        return jax.tree.map(lambda leaf: leaf.shape[-1], jax.eval_shape(function, like))
+
+    return Layer("pointwise", lambda key, in_features: (), run, out_features)
+
+
+def blank(tree: PyTree, mask: Any) -> PyTree:
+    """Zero what stands at padding, before it can reach a product."""
+    return tree if mask is None else keep(mask, tree, zeros_like(tree))
+
+
+def as_layer(function: str, thing: Any) -> Layer:
+    """A layer as it is, and a cell or a plain function as a layer."""
+    if isinstance(thing, Layer):
+        return thing
+    if isinstance(thing, Cell):
+        return recurrent(thing)
+    if callable(thing) and not isinstance(thing, type):
+        return pointwise(thing)
+    way_out = "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like"
+    wanted = "be cells, layers or functions of the features"
+    _checks.refuse(function, "layers", wanted, _checks.kind(thing), way_out, error=TypeError)

@@ -1,0 +1,26 @@
+"""Carries on meshes: what a loop carries must have the type of what its body returns."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._typing import Array, PyTree
+
+
+def settle(carry: PyTree, fresh: PyTree, operands: PyTree) -> PyTree:
+    """Give `carry` the sharding of `fresh`, and let it vary wherever an operand of the loop does.
+
+    On a mesh with explicit axes a carry made elsewhere may be sharded otherwise; inside
+    `shard_map` the loop's result varies over every axis that weights, inputs or masks vary over.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.explicit_axes:
+        carry = jax.tree.map(lambda c, f: jax.reshard(c, jax.typeof(f).sharding), carry, fresh)
+    if not mesh.manual_axes:
+        return carry
+    # A sum with zeros that were made from the operands varies over their axes as well.
+    nothing = [jnp.zeros_like(leaf, jnp.float32).sum() for leaf in jax.tree.leaves(operands)]
+
+    def leaf(c: Array) -> Array:
+        return c + sum(nothing).astype(c.dtype)
+
+    return jax.tree.map(leaf, carry)
