@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float, Key
+from rnnjax.cells.dtypes import promote
 
 Initializer = Callable[..., Any]
 """`key, shape, dtype -> array`, as in `jax.nn.initializers`."""
@@ -84,7 +85,7 @@ def packed(
 
     Drawn in float32 at least: the QR behind `orthogonal` knows no bfloat16.
     """
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = promote(dtype, jnp.dtype("float32"))
     keys = jax.random.split(key, len(inits))
     gates = [init(k, shape, wide) for k, init in zip(keys, inits, strict=True)]
     return jnp.concatenate(gates, axis=-1).astype(dtype)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._typing import Array, Bool, PyTree, Shaped
+from rnnjax._typing import Array, Bool, PyTree
 from rnnjax.cells.base import Cell
 
 
@@ -50,9 +50,7 @@ class Method(Protocol):
         ...
 
 
-def keep(
-    valid: Bool[Array, "*lead"], new: Shaped[Array, "*lead ..."], old: Shaped[Array, "*lead ..."]
-) -> PyTree:
+def keep(valid: Bool[Array, "..."], new: PyTree, old: PyTree) -> PyTree:
     """`new` where `valid`, else `old`, leaf by leaf; `valid` lacks the trailing feature axes."""
 
     def leaf(new: Array, old: Array) -> Array:

@@ -92,7 +92,7 @@ def last_output(
         [[4.0], [1.0]]
     """
 
-    def leaf(y: Shaped[Array, "T *batch H"]) -> Shaped[Array, "*batch H"]:
+    def leaf(y: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         y = jnp.moveaxis(y, check_time_axis("last_output", time_axis, y), 0)
         if y.shape[0] == 0:
             return jnp.zeros(y.shape[1:], y.dtype)
@@ -132,7 +132,7 @@ def reverse_sequences(
         [3, 2, 1, 0]
     """
 
-    def leaf(x: Shaped[Array, "T *batch ..."]) -> Shaped[Array, "T *batch ..."]:
+    def leaf(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         axis = check_time_axis("reverse_sequences", time_axis, x)
         x = jnp.moveaxis(x, axis, 0)
         if lengths is None:
