@@ -33,7 +33,7 @@ def lengths_to_mask(
         [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
     lengths = check_lengths("lengths_to_mask", lengths, num_steps)
-    steps = jnp.arange(num_steps).reshape(-1, *(1,) * lengths.ndim)
+    steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(-1, *(1,) * lengths.ndim)
     return jnp.moveaxis(steps < lengths[None], 0, time_axis)
 
 
@@ -140,7 +140,7 @@ def reverse_sequences(
         count = check_lengths("reverse_sequences", lengths, x.shape[0])
         check_leading("reverse_sequences", "lengths", count.shape, x.shape[1:])
         count = jnp.expand_dims(count[None], range(count.ndim + 1, x.ndim))
-        steps = jnp.arange(x.shape[0]).reshape(-1, *(1,) * (x.ndim - 1))
+        steps = jnp.arange(x.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (x.ndim - 1))
         source = jnp.where(steps < count, count - 1 - steps, steps)
         return jnp.moveaxis(jnp.take_along_axis(x, source, axis=0), 0, axis)
 
