@@ -85,11 +85,10 @@ def check_sequence(
 def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Array, InputSpec]]:
     """Name, array and spec of every leaf of the inputs."""
     paths, structure = jax.tree_util.tree_flatten_with_path(xs)
-    is_spec = lambda node: isinstance(node, InputSpec)  # noqa: E731
-    specs = jax.tree.leaves(spec, is_leaf=is_spec)
-    if is_spec(spec):
+    specs = jax.tree.leaves(spec, is_leaf=_is_spec)
+    if _is_spec(spec):
         specs = [spec] * len(paths)
-    elif jax.tree.structure(spec, is_leaf=is_spec) != structure:
+    elif jax.tree.structure(spec, is_leaf=_is_spec) != structure:
         way_out = "give the inputs that the cell was made for"
         wanted = f"be {_checks.describe(spec)}"
         got = _checks.describe(xs)
@@ -137,7 +136,7 @@ def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
         got = _checks.describe(params)
         _checks.refuse(function, "params", "be from init", got, way_out, error=TypeError)
     if isinstance(spec, InputSpec) and len(spec.shape) == 1 and spec.shape[0] is not None:
-        template = _params_shapes(cell_or_layer, spec.shape[0])
+        template = abstract_params(cell_or_layer, spec.shape[0])
         _checks.same_structure(function, "params", params, template, way_out)
 
 
@@ -157,7 +156,17 @@ def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
 
 
 @functools.lru_cache(maxsize=1024)
-def _params_shapes(cell_or_layer: Any, in_features: int) -> PyTree:
-    """The shapes of the params that `init` makes, without making them."""
+def abstract_params(cell_or_layer: Any, in_features: Any) -> PyTree:
+    """The structure and shapes of the params that `init` makes, without making them."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(lambda k: cell_or_layer.init(k, in_features), key)
+
+
+def num_batch_axes(spec: PyTree, sequence: Sequence) -> int:
+    """How many batch axes checked inputs have."""
+    first = jax.tree.leaves(spec, is_leaf=_is_spec)[0]
+    return jax.tree.leaves(sequence.xs)[0].ndim - 1 - len(first.shape)
+
+
+def _is_spec(node: Any) -> bool:
+    return isinstance(node, InputSpec)

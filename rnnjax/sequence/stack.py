@@ -113,9 +113,9 @@ def _after(index: int, layer: Layer, in_features: Any, skip: Any) -> Any:
 
 
 def deep(
-    cell: Cell, *, num_layers: int, bidirectional_layers: bool, dropout: float
+    cell: Cell, *, num_layers: int, both_ways: bool, dropout: float
 ) -> Layer:
     """The usual network of modules: `num_layers` times the same cell, maybe in both directions."""
     count = _checks.size("stack", "num_layers", num_layers)
-    layer = bidirectional(cell) if bidirectional_layers else cell
+    layer = bidirectional(cell) if both_ways else cell
     return stack(*(layer,) * count, dropout=dropout)
