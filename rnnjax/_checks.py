@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 
@@ -30,7 +31,7 @@ def kind(value: Any) -> str:
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether the numbers can be read now, on this host: not traced, and not sharded over others."""
+    """Whether the numbers can be read now, on this host: not traced, not sharded over others."""
     return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
 
 
@@ -97,7 +98,7 @@ def float_dtype(caller: str, argument: str, value: Any) -> jnp.dtype:
 
 def usable_dtype(caller: str, argument: str, dtype: jnp.dtype | None) -> None:
     """Refuse float64 where JAX would silently make float32 of it."""
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+    if dtype == jnp.float64 and not jax.config.read("jax_enable_x64"):
         way_out = 'call jax.config.update("jax_enable_x64", True) first'
         refuse(caller, argument, "be a dtype that JAX has switched on", "float64", way_out)
 

@@ -141,7 +141,7 @@ def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
 
 
 def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
-    """Return the carry as arrays; refuse other containers, shapes or dtypes than those of `like`."""
+    """The carry as arrays; refuse containers, shapes or dtypes that are not those of `like`."""
     way_out = "start from init_carry, or hand on the carry of an earlier segment"
     arrays = jax.tree.map(jnp.asarray, carry)
     _checks.same_structure(function, "carry", arrays, like, way_out)

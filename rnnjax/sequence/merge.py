@@ -40,5 +40,5 @@ def pair(a: PyTree, b: PyTree) -> tuple[PyTree, PyTree]:
 
 def merged_features(merge: Any, a: PyTree, b: PyTree) -> PyTree:
     """The widths that `merge` makes of the widths `a` and `b`, without running it."""
-    struct = lambda tree: jax.tree.map(lambda n: jax.ShapeDtypeStruct((n,), jnp.float32), tree)  # noqa: E731
+    struct = lambda tree: jax.tree.map(lambda n: jax.ShapeDtypeStruct((n,), jnp.float32), tree)
     return jax.tree.map(lambda s: s.shape[-1], jax.eval_shape(merge, struct(a), struct(b)))

@@ -18,9 +18,10 @@ def settle(carry: PyTree, fresh: PyTree, operands: PyTree) -> PyTree:
     if not mesh.manual_axes:
         return carry
     # A sum with zeros that were made from the operands varies over their axes as well.
-    nothing = [jnp.zeros_like(leaf, jnp.float32).sum() for leaf in jax.tree.leaves(operands)]
+    leaves = jax.tree.leaves(operands)
+    nothing = sum((jnp.zeros_like(x, jnp.float32).sum() for x in leaves), jnp.float32(0))
 
     def leaf(c: Array) -> Array:
-        return c + sum(nothing).astype(c.dtype)
+        return c + nothing.astype(c.dtype)
 
     return jax.tree.map(leaf, carry)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.sequence.arguments import check_sequence, num_batch_axes
+from rnnjax.sequence.arguments import check_params, check_sequence, num_batch_axes
 from rnnjax.sequence.layer import Layer
 
 Partitioning = Mapping[str, tuple[str | None, ...]]
@@ -30,6 +30,7 @@ def apply_module(
     time_major: bool,
 ) -> tuple[PyTree, PyTree]:
     """Run a layer with time where the module has it, in inputs, mask, resets and outputs."""
+    check_params(function, layer, params)
     spec = layer.in_spec(params)
     sequence = check_sequence(
         function,

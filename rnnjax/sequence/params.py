@@ -87,7 +87,8 @@ def _from_dict(path: str, like: PyTree, tree: PyTree) -> PyTree:
         name: _from_dict(f"{path}.{name}", child, tree[name]) if name in tree else child
         for name, child in _children(like)
     }
-    return like._make(values.values()) if hasattr(like, "_make") else tuple(values.values())
+    make = getattr(like, "_make", tuple)
+    return make(values.values())
 
 
 def _children(node: Any) -> list[tuple[str, PyTree]]:

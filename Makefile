@@ -1,0 +1,46 @@
+# Everything happens in a virtual environment of its own; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test lint parity bench docs dev clean
+
+demo: $(VENV)/.examples
+	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+parity: $(VENV)/.parity
+	$(BIN)/python -m pytest -n 2 tests/parity
+
+bench: $(VENV)/.examples
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/memory.py
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dev: $(VENV)/.dev $(VENV)/.test
+	$(BIN)/pre-commit install
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "rnnjax needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	touch $@
+
+# One stamp for each extra: .venv/.test stands for `pip install -e .[test]`.
+$(VENV)/.%: pyproject.toml | $(VENV)/.created
+	$(PIP) install -e ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,58 @@
+"""Our cells inside `flax.linen.RNN`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from rnnjax import _checks
+from rnnjax._typing import PyTree
+from rnnjax.cells.base import Cell
+from rnnjax.linen.rnn import draw_params
+from rnnjax.sequence.arguments import abstract_params
+from rnnjax.sequence.modules import Partitioning
+
+
+class RNNCell(nn.RNNCellBase):
+    """A cell that `flax.linen.RNN` can run; `rnnjax.linen.RNN` runs it faster and masks it rightly.
+
+    Attributes:
+        cell: any cell without noise and without a learned carry, whose input is one array.
+        partitioning: sharding names for parameters, see `rnnjax.linen.RNN`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, rnnjax
+        >>> from flax import linen as nn
+        >>> rnn = nn.RNN(rnnjax.linen.RNNCell(rnnjax.gru(5)))
+        >>> ys, variables = rnn.init_with_output(jax.random.key(0), jnp.ones((2, 7, 3)))
+        >>> ys.shape
+        (2, 7, 5)
+    """
+
+    cell: Cell
+    partitioning: Partitioning | None = None
+
+    @nn.compact
+    def __call__(self, carry: PyTree, inputs: jax.Array) -> tuple[PyTree, PyTree]:
+        """Advance by one step: project the input, then step."""
+        params = draw_params(self, self.cell, inputs, self.partitioning)
+        return self.cell.step(params, carry, self.cell.project(params, inputs))
+
+    @nn.nowrap
+    def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> PyTree:
+        """The zero carry for inputs of `input_shape`, `(*batch, D)`; nothing is drawn."""
+        way_out = "run it with rnnjax.linen.RNN"
+        if self.cell.prepare is not None:
+            _checks.refuse("RNNCell", "cell", "have no noise", "a cell with noise", way_out)
+        params = abstract_params(self.cell, input_shape[-1])
+        if getattr(params, "initial", None) is not None:
+            # Linen asks for the carry where parameters cannot be read.
+            _checks.refuse("RNNCell", "cell", "start from zeros", "a learned carry", way_out)
+        dtype = jax.tree.leaves(params)[0].dtype
+        return self.cell.init_carry(params, jnp.zeros(input_shape, dtype))
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many trailing axes of an input are features."""
+        return 1
