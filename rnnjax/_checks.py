@@ -115,9 +115,7 @@ def prng_key(caller: str, value: Any) -> None:
 def same_structure(caller: str, argument: str, got: Any, wanted: Any, way_out: str) -> None:
     """Refuse a tree whose containers or leaf shapes are not those of `wanted`."""
     if jax.tree.structure(got) != jax.tree.structure(wanted):
-        refuse(
-            caller, argument, f"be {describe(wanted)}", describe(got), way_out, error=TypeError
-        )
+        refuse(caller, argument, f"be {describe(wanted)}", describe(got), way_out, error=TypeError)
     leaves = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True)
     for (path, leaf), like in leaves:
         name = argument + jax.tree_util.keystr(path)

@@ -22,11 +22,11 @@ class Precision(NamedTuple):
     params: Any
     carry: Any
 
-    def of_compute(self, x: Array, w: Array) -> Any:
-        """The dtype that matmuls of `x` with `w` take their inputs in."""
+    def of_compute(self, x: Any, w: Any) -> Any:
+        """The dtype that matmuls of arrays like `x` with arrays like `w` take their inputs in."""
         return self.compute or promote(x.dtype, w.dtype)
 
-    def of_carry(self, x: Array, w: Array) -> Any:
+    def of_carry(self, x: Any, w: Any) -> Any:
         """The dtype in which the carry is kept."""
         return self.carry or promote(self.of_compute(x, w), jnp.dtype("float32"))
 

@@ -65,9 +65,7 @@ def scaled_identity(scale: float = 1.0) -> Initializer:
     return init
 
 
-def per_gate(
-    function: str, argument: str, init: Any, num_gates: int
-) -> tuple[Initializer, ...]:
+def per_gate(function: str, argument: str, init: Any, num_gates: int) -> tuple[Initializer, ...]:
     """One initialiser a gate, from one for all of them or a tuple of `num_gates`."""
     inits = tuple(init) if isinstance(init, (tuple, list)) else (init,) * num_gates
     if len(inits) != num_gates:

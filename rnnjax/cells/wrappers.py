@@ -76,7 +76,7 @@ def input_dropout(cell: Cell, rate: float) -> Cell:
 
 def dropout(key: Key[Array, ""], x: Array, rate: float, shape: tuple[int, ...]) -> Array:
     """Zero with probability `rate` and scale the rest up; the mask has `shape` and broadcasts."""
-    kept = jax.random.bernoulli(key, 1.0 - rate, shape)
+    kept = jax.random.bernoulli(key, 1.0 - rate, shape) | jnp.zeros_like(x, bool)  # sharded as x
     return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 

@@ -48,8 +48,9 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
         why_not = method.why_not(call)
         if why_not is not None:
             way_out = "use another method, or None to have one picked"
-            _checks.refuse(function, "method", f"serve this call, but {method} cannot", why_not,
-                           way_out)
+            _checks.refuse(
+                function, "method", f"serve this call, but {method} cannot", why_not, way_out
+            )
         chosen, reason = method, "asked for by name"
     name = type(chosen).__name__
     return Explanation(chosen, reason, tuple(item for item in others.items() if item[0] != name))

@@ -43,9 +43,7 @@ class Chunked:
         count = call.num_steps // self.size
         whole = count * self.size
         tree = (call.xs, call.mask, call.resets)
-        head = jax.tree.map(
-            lambda a: a[:whole].reshape(count, self.size, *a.shape[1:]), tree
-        )
+        head = jax.tree.map(lambda a: a[:whole].reshape(count, self.size, *a.shape[1:]), tree)
         tail = jax.tree.map(lambda a: a[whole:], tree)
 
         @jax.checkpoint

@@ -36,8 +36,7 @@ class LSTM(RNN):
         partitioning: sharding names for parameters, see `RNN`.
         rngs: for parameters and dropout.
 
-    Returns:
-        From a call, a tuple with the carry of each layer, and the outputs.
+    A call returns a tuple with the carry of each layer, and the outputs.
 
     Example:
         >>> import jax.numpy as jnp, rnnjax
@@ -64,9 +63,7 @@ class LSTM(RNN):
         partitioning: Partitioning | None = None,
         rngs: nnx.Rngs,
     ):
-        cell = lstm(
-            hidden_features, forget_bias=forget_bias, dtype=dtype, param_dtype=param_dtype
-        )
+        cell = lstm(hidden_features, forget_bias=forget_bias, dtype=dtype, param_dtype=param_dtype)
         super().__init__(
             deep(cell, num_layers=num_layers, both_ways=bidirectional, dropout=dropout),
             in_features,
@@ -96,8 +93,7 @@ class GRU(RNN):
         partitioning: sharding names for parameters, see `RNN`.
         rngs: for parameters and dropout.
 
-    Returns:
-        From a call, a tuple with the carry of each layer, and the outputs.
+    A call returns a tuple with the carry of each layer, and the outputs.
     """
 
     def __init__(
@@ -146,8 +142,7 @@ class Elman(RNN):
         partitioning: sharding names for parameters, see `RNN`.
         rngs: for parameters and dropout.
 
-    Returns:
-        From a call, a tuple with the carry of each layer, and the outputs.
+    A call returns a tuple with the carry of each layer, and the outputs.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Bool, PyTree
 from rnnjax.cells.base import InputSpec
 from rnnjax.sequence.masks import check_bool, check_lengths, lengths_to_mask
+from rnnjax.sequence.meshes import follow
 
 
 class Sequence(NamedTuple):
@@ -79,7 +80,8 @@ def check_sequence(
         counted = lengths_to_mask(count, num_steps)
         valid = counted if valid is None else valid & counted
     tree = jax.tree.unflatten(jax.tree.structure(xs), arrays)
-    return Sequence(tree, valid, restarts)
+    alike = lambda flags: None if flags is None else follow(flags, tree)
+    return Sequence(tree, alike(valid), alike(restarts))
 
 
 def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Array, InputSpec]]:

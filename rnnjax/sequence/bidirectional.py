@@ -13,9 +13,7 @@ from rnnjax.sequence.merge import concatenate, merged_features
 
 
 @value
-def bidirectional(
-    layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = concatenate
-) -> Layer:
+def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = concatenate) -> Layer:
     """Make a layer that reads every sequence both ways, with weights of their own.
 
     Params and carry lead with an axis of 2: forwards, then backwards. Both directions are one

@@ -83,5 +83,3 @@ def dense(
         return InputSpec((params.w.shape[0],))
 
     return Layer("dense", init, run, lambda in_features: width, in_spec)
-
-

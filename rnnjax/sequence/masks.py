@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Int, PyTree, Shaped
+from rnnjax.sequence.meshes import follow
 
 
 def lengths_to_mask(
@@ -100,6 +101,7 @@ def last_output(
             return y[-1]
         count = check_lengths("last_output", lengths, y.shape[0])
         check_leading("last_output", "lengths", count.shape, y.shape[1:])
+        count = follow(count, y[0])
         count = jnp.expand_dims(count, range(count.ndim, y.ndim - 1))
         picked = jnp.take_along_axis(y, jnp.maximum(count - 1, 0)[None], axis=0)[0]
         return jnp.where(count > 0, picked, jnp.zeros_like(picked))

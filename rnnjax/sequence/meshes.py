@@ -1,9 +1,20 @@
-"""Carries on meshes: what a loop carries must have the type of what its body returns."""
+"""Meshes: the inputs say how the batch is sharded, and masks and carries follow them."""
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+
+
+def follow(flags: Array, like: PyTree) -> Array:
+    """Shard flags or lengths, on a mesh with explicit axes, as the leading axes of `like`.
+
+    There `jnp.where` refuses a replicated condition beside sharded cases of the same shape.
+    """
+    if not jax.sharding.get_abstract_mesh().explicit_axes:
+        return flags
+    spec = jax.typeof(jax.tree.leaves(like)[0]).sharding.spec
+    return jax.reshard(flags, jax.P(*spec[: flags.ndim]))
 
 
 def settle(carry: PyTree, fresh: PyTree, operands: PyTree) -> PyTree:

@@ -112,9 +112,7 @@ def _after(index: int, layer: Layer, in_features: Any, skip: Any) -> Any:
         raise ValueError(f"stack: `skip` must {wanted}, got {got}; {way_out}.") from error
 
 
-def deep(
-    cell: Cell, *, num_layers: int, both_ways: bool, dropout: float
-) -> Layer:
+def deep(cell: Cell, *, num_layers: int, both_ways: bool, dropout: float) -> Layer:
     """The usual network of modules: `num_layers` times the same cell, maybe in both directions."""
     count = _checks.size("stack", "num_layers", num_layers)
     layer = bidirectional(cell) if both_ways else cell
