@@ -8,13 +8,19 @@ rnnjax, as the tests do; a plain `import rnnjax` neither needs nor loads it.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jax import Array
+import numpy as np
+from jax import Array as Array
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Bool, Float, Int, Key, Shaped
+    from jaxtyping import Bool as Bool
+    from jaxtyping import Float as Float
+    from jaxtyping import Int as Int
+    from jaxtyping import Key as Key
+    from jaxtyping import Shaped as Shaped
 else:
 
     class _AnyArray:
@@ -26,4 +32,8 @@ else:
 PyTree = Any
 """A tree of arrays: the params, carry or inputs of a cell whose kind is not known here."""
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "PyTree", "Shaped"]
+Lengths = Int[Array, "*batch"] | np.ndarray | Sequence[int] | int
+"""Valid steps of each row."""
+
+Steps = Bool[Array, "T *batch"] | np.ndarray
+"""A flag for every step of every row: `(T, *batch)`, or `(*batch, T)` in batch-major modules."""

@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from rnnjax import _checks
-from rnnjax._typing import PyTree
+from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell
 from rnnjax.methods.base import Method
 from rnnjax.sequence.arguments import abstract_params
@@ -46,9 +46,9 @@ class SequenceModule(nn.Module, kw_only=True):
         xs: PyTree,
         carry: PyTree = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
+        lengths: Lengths | None = None,
+        mask: Steps | None = None,
+        resets: Steps | None = None,
         deterministic: bool | None = None,
     ) -> tuple[PyTree, PyTree]:
         """Run the layer over time; arguments mean what they mean to `rnnjax.unroll`.

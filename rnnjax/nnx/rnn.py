@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from rnnjax import _checks
-from rnnjax._typing import PyTree
+from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell
 from rnnjax.methods.base import Method
 from rnnjax.sequence.arguments import abstract_params
@@ -71,9 +71,9 @@ class RNN(nnx.Module):
         xs: PyTree,
         carry: PyTree = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
+        lengths: Lengths | None = None,
+        mask: Steps | None = None,
+        resets: Steps | None = None,
         deterministic: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
     ) -> tuple[PyTree, PyTree]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import PyTree
+from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell, any_input, value
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Method, keep, zeros_like
@@ -52,9 +52,9 @@ class Layer(NamedTuple):
         xs: PyTree,
         carry: PyTree = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
+        lengths: Lengths | None = None,
+        mask: Steps | None = None,
+        resets: Steps | None = None,
         key: Any = None,
         method: Method | None = None,
     ) -> tuple[PyTree, PyTree]:

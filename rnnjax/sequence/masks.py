@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax._typing import Array, Bool, Int, PyTree, Shaped
+from rnnjax._typing import Array, Bool, Int, Lengths, PyTree, Shaped
 from rnnjax.sequence.meshes import follow
 
 
 def lengths_to_mask(
-    lengths: Int[Array, "*batch"], num_steps: int, *, time_axis: int = 0
+    lengths: Lengths, num_steps: int, *, time_axis: int = 0
 ) -> Bool[Array, "T *batch"]:
     """Mark the valid steps: True at `t` where `t < length`.
 
@@ -67,7 +67,7 @@ def mask_to_lengths(mask: Bool[Array, "T *batch"], *, time_axis: int = 0) -> Int
 
 
 def last_output(
-    ys: PyTree, lengths: Int[Array, "*batch"] | None = None, *, time_axis: int = 0
+    ys: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0
 ) -> PyTree:
     """Pick each row's output at its last valid step; zero for rows of length 0.
 
@@ -110,7 +110,7 @@ def last_output(
 
 
 def reverse_sequences(
-    xs: PyTree, lengths: Int[Array, "*batch"] | None = None, *, time_axis: int = 0
+    xs: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0
 ) -> PyTree:
     """Turn each row's valid steps around and leave its padding where it is.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import PyTree
+from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Call, Method
@@ -22,9 +22,9 @@ def unroll(
     xs: PyTree,
     carry: PyTree = None,
     *,
-    lengths: Any = None,
-    mask: Any = None,
-    resets: Any = None,
+    lengths: Lengths | None = None,
+    mask: Steps | None = None,
+    resets: Steps | None = None,
     reverse: bool = False,
     key: Any = None,
     method: Method | None = None,
@@ -88,9 +88,9 @@ def explain(
     params: PyTree,
     xs: PyTree,
     *,
-    lengths: Any = None,
-    mask: Any = None,
-    resets: Any = None,
+    lengths: Lengths | None = None,
+    mask: Steps | None = None,
+    resets: Steps | None = None,
     reverse: bool = False,
     method: Method | None = None,
 ) -> Explanation:
