@@ -1,0 +1,61 @@
+"""Pictures that several examples draw; each writes a PNG and returns its path."""
+
+import pathlib
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references: dict):
+    """Loss and accuracy over epochs: every seed thin, their mean thick, references dashed.
+
+    `losses` is (epochs, seeds); `accuracies` maps a name to (epochs, (epochs, seeds));
+    `references` maps a name to an accuracy.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    epochs = np.arange(1, len(losses) + 1)
+    left.plot(epochs, losses, color="tab:blue", alpha=0.25, linewidth=1)
+    left.plot(epochs, losses.mean(1), color="tab:blue", linewidth=2)
+    left.set(xlabel="epoch", ylabel="training loss (mixed pairs)", ylim=(0, None))
+    for colour, (name, (when, values)) in zip(
+        ("tab:blue", "tab:orange"), accuracies.items(), strict=False
+    ):
+        right.plot(when, values, color=colour, alpha=0.25, linewidth=1)
+        right.plot(when, values.mean(1), color=colour, linewidth=2, label=name)
+    lowest = min([values.mean(1)[len(values) // 4] for _, values in accuracies.values()])
+    for name, value in references.items():
+        right.axhline(value, color="grey", linestyle="--", linewidth=1)
+        right.annotate(
+            f"{name} {value:.3f}", (epochs[0], value), (0, 2), textcoords="offset points", fontsize=8
+        )
+    right.set(xlabel="epoch", ylabel="accuracy", ylim=(min(lowest, 0.94) - 0.01, 1.003))
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return save(figure, path)
+
+
+def confusion(path: pathlib.Path, counts: np.ndarray, title: str):
+    """Who was taken for whom: shares of each row as colour, counts as numbers."""
+    figure, axes = plt.subplots(figsize=(5.4, 5), layout="constrained")
+    shares = counts / counts.sum(1, keepdims=True)
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.15)  # the root shows the few errors
+    for row, column in np.argwhere(counts > 0):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    ticks = np.arange(len(counts))
+    axes.set_xticks(ticks, ticks + 1)
+    axes.set_yticks(ticks, ticks + 1)
+    axes.set(xlabel="taken for speaker", ylabel="speaker", title=title)
+    axes.spines[:].set_visible(False)
+    return save(figure, path)
+
+
+def save(figure, path: pathlib.Path) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
