@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 
 def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references: dict):
@@ -28,9 +28,8 @@ def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references:
     lowest = min([values.mean(1)[len(values) // 4] for _, values in accuracies.values()])
     for name, value in references.items():
         right.axhline(value, color="grey", linestyle="--", linewidth=1)
-        right.annotate(
-            f"{name} {value:.3f}", (epochs[0], value), (0, 2), textcoords="offset points", fontsize=8
-        )
+        where = right.get_yaxis_transform()  # behind the right edge
+        right.text(1.02, value, f"{name} {value:.3f}", transform=where, va="center", fontsize=8)
     right.set(xlabel="epoch", ylabel="accuracy", ylim=(min(lowest, 0.94) - 0.01, 1.003))
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
