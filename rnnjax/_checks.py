@@ -27,7 +27,8 @@ def kind(value: Any) -> str:
     """A value in a few words: its dtype and shape, or its type."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} of shape {tuple(value.shape)}"
-    return f"{type(value).__name__} {value!r}"[:80]
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 80 else f"a {type(value).__name__}"
 
 
 def is_concrete(value: Any) -> bool:
@@ -68,10 +69,12 @@ def rate(function: str, argument: str, value: Any) -> float:
     return value
 
 
-def function(caller: str, argument: str, value: Any) -> Callable[..., Any]:
+def function(
+    caller: str, argument: str, value: Any, *, such_as: str = "jax.nn.relu"
+) -> Callable[..., Any]:
     """Something that can be called."""
     if not callable(value):
-        way_out = "pass the function itself, such as jax.nn.relu"
+        way_out = f"pass the function itself, such as {such_as}"
         refuse(caller, argument, "be a function", kind(value), way_out, error=TypeError)
     return value
 
@@ -84,14 +87,15 @@ def choice(caller: str, argument: str, value: Any, options: tuple[str, ...]) -> 
 
 
 def float_dtype(caller: str, argument: str, value: Any) -> jnp.dtype:
-    """A floating dtype that JAX will keep as it is."""
+    """A floating dtype; None, which NumPy takes for float64, is none."""
+    way_out = "give one such as jnp.float32"
     try:
         dtype = jnp.dtype(value)
     except TypeError:
-        way_out = "give one such as jnp.float32"
+        dtype = None
+    if value is None or dtype is None:
         refuse(caller, argument, "be a floating dtype", kind(value), way_out, error=TypeError)
     if not jnp.issubdtype(dtype, jnp.floating):
-        way_out = "give one such as jnp.float32"
         refuse(caller, argument, "be a floating dtype", dtype.name, way_out, error=TypeError)
     return dtype
 
@@ -101,6 +105,15 @@ def usable_dtype(caller: str, argument: str, dtype: jnp.dtype | None) -> None:
     if dtype == jnp.float64 and not jax.config.read("jax_enable_x64"):
         way_out = 'call jax.config.update("jax_enable_x64", True) first'
         refuse(caller, argument, "be a dtype that JAX has switched on", "float64", way_out)
+
+
+def array(caller: str, argument: str, value: Any) -> jax.Array:
+    """An array, or numbers that make one."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):  # words, objects, lists of unequal lengths
+        way_out = "give an array, or wrap numbers in jnp.asarray"
+        refuse(caller, argument, "be an array", kind(value), way_out, error=TypeError)
 
 
 def prng_key(caller: str, value: Any) -> None:
@@ -130,8 +143,11 @@ def describe(tree: Any) -> str:
         names = [n for n, v in zip(tree._fields, tree, strict=True) if v is not None]
         return f"{type(tree).__name__}({', '.join(names)})"
     if isinstance(tree, (tuple, list)):
-        inner = ", ".join(describe(t) for t in tree)
-        return f"a {type(tree).__name__} of {len(tree)} ({inner})" if tree else "an empty tuple"
+        if not tree:
+            return f"an empty {type(tree).__name__}"
+        # Our own trees are tuples; a list may be anything, and long.
+        inner = f" ({', '.join(map(describe, tree))})" if isinstance(tree, tuple) else ""
+        return f"a {type(tree).__name__} of {len(tree)}{inner}"
     if isinstance(tree, dict):
-        return f"a dict with {sorted(tree)}"
+        return f"a dict with {sorted(map(str, tree))}"
     return kind(tree) if not hasattr(tree, "shape") else f"an array of shape {tuple(tree.shape)}"

@@ -110,7 +110,8 @@ def fresh(
     Made from an input, so that it has that input's sharding on any mesh.
     """
     batch = like.shape[:-1]
-    zeros = jnp.broadcast_to(jnp.zeros_like(like[..., :1], dtype=dtype), (*batch, width))
+    zeros = jnp.zeros_like(like, dtype=dtype).sum(-1, keepdims=True).astype(dtype)
+    zeros = jnp.broadcast_to(zeros, (*batch, width))
     if initial is None:
         return zeros
     return zeros + jnp.expand_dims(initial.astype(dtype), range(len(batch)))

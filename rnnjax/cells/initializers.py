@@ -72,7 +72,8 @@ def per_gate(function: str, argument: str, init: Any, num_gates: int) -> tuple[I
         way_out = "give one for all gates, or a tuple with one a gate"
         _checks.refuse(function, argument, f"name {num_gates} gates", len(inits), way_out)
     for item in inits:
-        _checks.function(function, argument, item)
+        such_as = "jax.nn.initializers.orthogonal()"
+        _checks.function(function, argument, item, such_as=such_as)
     return inits
 
 

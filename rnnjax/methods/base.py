@@ -64,6 +64,21 @@ def zeros_like(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+def typed_as(tree: PyTree, like: PyTree) -> PyTree:
+    """Give every leaf, on a mesh with explicit axes, the sharding of its counterpart in `like`.
+
+    There it is part of a type, and a loop must return the carry in the type that it took.
+    """
+    if not jax.sharding.get_abstract_mesh().explicit_axes:
+        return tree
+
+    def leaf(a: Array, b: Array) -> Array:
+        wanted = jax.typeof(b).sharding
+        return a if jax.typeof(a).sharding == wanted else jax.reshard(a, wanted)
+
+    return jax.tree.map(leaf, tree, like)
+
+
 def scan_steps(call: Call, *, unroll: int = 1) -> tuple[PyTree, PyTree]:
     """Run every step in one `lax.scan`, the input projection hoisted out of it.
 
@@ -77,6 +92,7 @@ def scan_steps(call: Call, *, unroll: int = 1) -> tuple[PyTree, PyTree]:
         z, valid, reset = inputs
         start = carry if reset is None else keep(reset, call.fresh, carry)
         new_carry, y = cell.step(params, start, z)
+        new_carry = typed_as(new_carry, carry)
         if valid is None:
             return new_carry, y
         return keep(valid, new_carry, carry), keep(valid, y, zeros_like(y))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, PyTree
-from rnnjax.cells.base import InputSpec
+from rnnjax.cells.base import ANY_INPUT, InputSpec
 from rnnjax.sequence.masks import check_bool, check_lengths, lengths_to_mask
 from rnnjax.sequence.meshes import follow
 
@@ -89,6 +89,9 @@ def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Arra
     paths, structure = jax.tree_util.tree_flatten_with_path(xs)
     specs = jax.tree.leaves(spec, is_leaf=_is_spec)
     if _is_spec(spec):
+        if spec is not ANY_INPUT and not jax.tree_util.treedef_is_leaf(structure):
+            got, way_out = _checks.describe(xs), "wrap numbers in jnp.asarray, or stack the arrays"
+            _checks.refuse(function, "xs", "be one array", got, way_out, error=TypeError)
         specs = [spec] * len(paths)
     elif jax.tree.structure(spec, is_leaf=_is_spec) != structure:
         way_out = "give the inputs that the cell was made for"
@@ -103,7 +106,7 @@ def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Arra
         if not hasattr(x, "shape"):
             way_out = "wrap it in jnp.asarray"
             _checks.refuse(function, name, "be an array", _checks.kind(x), way_out, error=TypeError)
-        out.append((name, jnp.asarray(x), leaf_spec))
+        out.append((name, _checks.array(function, name, x), leaf_spec))
     return out
 
 
@@ -140,19 +143,25 @@ def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
     if isinstance(spec, InputSpec) and len(spec.shape) == 1 and spec.shape[0] is not None:
         template = abstract_params(cell_or_layer, spec.shape[0])
         _checks.same_structure(function, "params", params, template, way_out)
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        for (path, leaf), like in zip(leaves, jax.tree.leaves(template), strict=True):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating) and like.dtype != leaf.dtype:
+                name, got = "params" + jax.tree_util.keystr(path), leaf.dtype.name
+                _checks.refuse(function, name, "be floating", got, way_out, error=TypeError)
 
 
 def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
     """The carry as arrays; refuse containers, shapes or dtypes that are not those of `like`."""
     way_out = "start from init_carry, or hand on the carry of an earlier segment"
-    arrays = jax.tree.map(jnp.asarray, carry)
+    arrays = jax.tree.map(functools.partial(_checks.array, function, "carry"), carry)
     _checks.same_structure(function, "carry", arrays, like, way_out)
     pairs = zip(jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(like), strict=True)
     for (path, leaf), wanted in pairs:
         if leaf.dtype != wanted.dtype:
             name = "carry" + jax.tree_util.keystr(path)
-            way_out = f"cast it, or build the cell with carry_dtype={leaf.dtype.name}"
-            got = leaf.dtype.name
+            way_out, got = f"cast it with .astype(jnp.{wanted.dtype.name})", leaf.dtype.name
+            if jnp.issubdtype(leaf.dtype, jnp.floating):
+                way_out += f", or build the cell with carry_dtype=jnp.{got}"
             _checks.refuse(function, name, f"be {wanted.dtype.name}", got, way_out, error=TypeError)
     return arrays
 

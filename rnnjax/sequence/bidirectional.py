@@ -45,8 +45,8 @@ def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = con
 
     Reference: Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
     """
-    inner = as_layer("bidirectional", layer)
-    _checks.function("bidirectional", "merge", merge)
+    inner = as_layer("bidirectional", layer, argument="layer")
+    _checks.function("bidirectional", "merge", merge, such_as="rnnjax.merge.add")
 
     def init(key, in_features):
         _checks.prng_key("bidirectional.init", key)

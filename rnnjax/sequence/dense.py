@@ -58,7 +58,7 @@ def dense(
     """
     width = _checks.size("dense", "out_features", out_features)
     _checks.flag("dense", "bias", bias)
-    _checks.function("dense", "w_init", w_init)
+    _checks.function("dense", "w_init", w_init, such_as="jax.nn.initializers.orthogonal()")
     dtypes = precision("dense", dtype, param_dtype, None)
     if activation is not None:
         _checks.function("dense", "activation", activation)

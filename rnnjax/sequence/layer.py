@@ -11,6 +11,7 @@ from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell, any_input, value
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Method, keep, zeros_like
+from rnnjax.methods.choice import check_method
 from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
 from rnnjax.sequence.unroll import unroll_checked
 
@@ -97,6 +98,8 @@ class Layer(NamedTuple):
         """Check the key and the carry, and run; `function` is what messages name."""
         if key is not None:
             _checks.prng_key(function, key)
+        if method is not None:
+            check_method(function, method)
         if carry is not None:
             like, _ = jax.eval_shape(
                 lambda p, s: self.run(p, s, None, key=None, method=method), params, sequence
@@ -106,6 +109,7 @@ class Layer(NamedTuple):
 
     def init_carry(self, params: PyTree, like: PyTree) -> PyTree:
         """The carry before the first step, for the batch axes of one step's input `like`."""
+        check_params(f"{self.name}.init_carry", self, params)
         no_steps = jax.tree.map(lambda x: x[None][:0], like)
         return self.run(params, Sequence(no_steps, None, None), None, key=None, method=None)[0]
 
@@ -180,7 +184,7 @@ def blank(tree: PyTree, mask: Any) -> PyTree:
     return tree if mask is None else keep(mask, tree, zeros_like(tree))
 
 
-def as_layer(function: str, thing: Any) -> Layer:
+def as_layer(function: str, thing: Any, *, argument: str = "layers") -> Layer:
     """A layer as it is, and a cell or a plain function as a layer."""
     if isinstance(thing, Layer):
         return thing
@@ -190,4 +194,4 @@ def as_layer(function: str, thing: Any) -> Layer:
         return pointwise(thing)
     way_out = "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like"
     wanted = "be cells, layers or functions of the features"
-    _checks.refuse(function, "layers", wanted, _checks.kind(thing), way_out, error=TypeError)
+    _checks.refuse(function, argument, wanted, _checks.kind(thing), way_out, error=TypeError)

@@ -1,5 +1,6 @@
 """Lengths, masks, and what is read off padded sequences."""
 
+import numbers
 from typing import Any
 
 import jax
@@ -33,9 +34,15 @@ def lengths_to_mask(
         >>> rnnjax.lengths_to_mask([3, 0, 1], 3, time_axis=-1).astype(int).tolist()
         [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     """
+    # A symbolic dimension of jax.export is neither int nor array.
+    stray = isinstance(num_steps, bool | float | str | None) or hasattr(num_steps, "shape")
+    if stray or num_steps < 0:
+        got, way_out = _checks.kind(num_steps), "give xs.shape[0]"
+        _checks.refuse("lengths_to_mask", "num_steps", "be a whole number", got, way_out)
     lengths = check_lengths("lengths_to_mask", lengths, num_steps)
     steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(-1, *(1,) * lengths.ndim)
-    return jnp.moveaxis(steps < lengths[None], 0, time_axis)
+    mask = steps < lengths[None]
+    return jnp.moveaxis(mask, 0, check_time_axis("lengths_to_mask", "mask", mask, time_axis))
 
 
 def mask_to_lengths(mask: Bool[Array, "T *batch"], *, time_axis: int = 0) -> Int[Array, "*batch"]:
@@ -59,7 +66,7 @@ def mask_to_lengths(mask: Bool[Array, "T *batch"], *, time_axis: int = 0) -> Int
         [2, 0]
     """
     given = check_bool("mask_to_lengths", "mask", mask)
-    axis = check_time_axis("mask_to_lengths", time_axis, given)
+    axis = check_time_axis("mask_to_lengths", "mask", given, time_axis)
     if _checks.is_concrete(mask) and np.any(np.diff(np.asarray(mask, int), axis=axis) > 0):
         way_out = "give the mask itself to unroll, which takes any"
         _checks.refuse("mask_to_lengths", "mask", "be True, then False", "a hole", way_out)
@@ -94,7 +101,7 @@ def last_output(
     """
 
     def leaf(y: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        y = jnp.moveaxis(y, check_time_axis("last_output", time_axis, y), 0)
+        y = jnp.moveaxis(y, check_time_axis("last_output", "ys", y, time_axis), 0)
         if y.shape[0] == 0:
             return jnp.zeros(y.shape[1:], y.dtype)
         if lengths is None:
@@ -135,7 +142,7 @@ def reverse_sequences(
     """
 
     def leaf(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        axis = check_time_axis("reverse_sequences", time_axis, x)
+        axis = check_time_axis("reverse_sequences", "xs", x, time_axis)
         x = jnp.moveaxis(x, axis, 0)
         if lengths is None:
             return jnp.moveaxis(jnp.flip(x, 0), 0, axis)
@@ -162,14 +169,19 @@ def check_lengths(function: str, lengths: Any, num_steps: int) -> Int[Array, "*b
             wanted = f"lie in 0..T = 0..{num_steps}"
             got = f"{given.flat[bad[0]]} at row {bad[0]}"
             _checks.refuse(function, "lengths", wanted, got, "pad or cut the sequences")
-    return jnp.clip(jnp.asarray(lengths), 0, num_steps).astype(jnp.int32)
+    lengths = jnp.asarray(lengths)
+    if lengths.dtype.itemsize < 4:
+        lengths = lengths.astype(jnp.int32)  # T may not fit into a byte
+    return jnp.clip(lengths, 0, num_steps).astype(jnp.int32)
 
 
 def check_bool(function: str, argument: str, value: Any) -> Bool[Array, "..."]:
     """A boolean array, and no integers that could be meant as lengths."""
-    value = jnp.asarray(value)
+    value = _checks.array(function, argument, value)
     if value.dtype != jnp.bool_:
-        way_out = "turn lengths into a mask with lengths_to_mask, and 0 and 1 with .astype(bool)"
+        way_out = "turn 0 and 1 into it with .astype(bool)"
+        if argument == "mask":
+            way_out += ", and lengths with lengths_to_mask"
         got = value.dtype.name
         _checks.refuse(function, argument, "be bool", got, way_out, error=TypeError)
     return value
@@ -184,9 +196,13 @@ def check_leading(
         _checks.refuse(function, argument, f"match the batch axes of {batch}", shape, way_out)
 
 
-def check_time_axis(function: str, axis: int, x: Array) -> int:
+def check_time_axis(function: str, argument: str, x: Array, axis: int) -> int:
     """The time axis, counted from the front."""
-    if not -x.ndim <= axis < x.ndim:
+    if not hasattr(x, "ndim"):
+        got, way_out = _checks.kind(x), "wrap it in jnp.asarray"
+        _checks.refuse(function, argument, "hold arrays", got, way_out, error=TypeError)
+    whole = isinstance(axis, numbers.Integral)
+    if not whole or not -x.ndim <= axis < x.ndim:
         way_out = "0 is time-major"
         _checks.refuse(function, "time_axis", f"be an axis of shape {x.shape}", axis, way_out)
     return axis % x.ndim

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks
 from rnnjax._typing import PyTree
 
 
@@ -20,22 +21,34 @@ def concatenate(a: PyTree, b: PyTree) -> PyTree:
 
 def add(a: PyTree, b: PyTree) -> PyTree:
     """Sum: Keras's `sum`; as a skip connection, the residual."""
-    return jax.tree.map(jnp.add, a, b)
+    return _each("add", jnp.add, a, b)
 
 
 def multiply(a: PyTree, b: PyTree) -> PyTree:
     """Product: Keras's `mul`."""
-    return jax.tree.map(jnp.multiply, a, b)
+    return _each("multiply", jnp.multiply, a, b)
 
 
 def average(a: PyTree, b: PyTree) -> PyTree:
     """Mean: Keras's `ave`."""
-    return jax.tree.map(lambda a, b: (a + b) / 2, a, b)
+    return _each("average", lambda a, b: (a + b) / 2, a, b)
 
 
 def pair(a: PyTree, b: PyTree) -> tuple[PyTree, PyTree]:
     """Keep both: Keras's `merge_mode=None`."""
     return a, b
+
+
+def _each(name: str, function: Any, a: PyTree, b: PyTree) -> PyTree:
+    """Merge leaf by leaf; a width of 1 does not broadcast."""
+
+    def leaf(a: Any, b: Any) -> Any:
+        if a.shape != b.shape:
+            way_out = "give both the same width"
+            _checks.refuse(f"merge.{name}", "b", f"have shape {a.shape}", b.shape, way_out)
+        return function(a, b)
+
+    return jax.tree.map(leaf, a, b)
 
 
 def merged_features(merge: Any, a: PyTree, b: PyTree) -> PyTree:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+from rnnjax.methods.base import typed_as
 
 
 def follow(flags: Array, like: PyTree) -> Array:
@@ -23,10 +24,8 @@ def settle(carry: PyTree, fresh: PyTree, operands: PyTree) -> PyTree:
     On a mesh with explicit axes a carry made elsewhere may be sharded otherwise; inside
     `shard_map` the loop's result varies over every axis that weights, inputs or masks vary over.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.explicit_axes:
-        carry = jax.tree.map(lambda c, f: jax.reshard(c, jax.typeof(f).sharding), carry, fresh)
-    if not mesh.manual_axes:
+    carry = typed_as(carry, fresh)
+    if not jax.sharding.get_abstract_mesh().manual_axes:
         return carry
     # A sum with zeros that were made from the operands varies over their axes as well.
     leaves = jax.tree.leaves(operands)

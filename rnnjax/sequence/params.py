@@ -77,12 +77,16 @@ def params_from_dict(like: PyTree, tree: PyTree) -> PyTree:
 
 def _from_dict(path: str, like: PyTree, tree: PyTree) -> PyTree:
     if not isinstance(like, tuple):
+        if isinstance(tree, dict):
+            way_out = "give the dict that params_to_dict made for the same cell or layer"
+            _checks.refuse("params_from_dict", path, "be an array", _checks.describe(tree), way_out)
         return tree
     children = [(name, child) for name, child in _children(like) if not _is_empty(child)]
-    wanted, got = [name for name, _ in children], sorted(tree) if isinstance(tree, dict) else tree
+    wanted = [name for name, _ in children]
     if not isinstance(tree, dict) or set(tree) != set(wanted):
         way_out = "give the dict that params_to_dict made for the same cell or layer"
-        _checks.refuse("params_from_dict", path, f"have the names {sorted(wanted)}", got, way_out)
+        got = _checks.describe(tree)
+        _checks.refuse("params_from_dict", path, f"be a dict with {sorted(wanted)}", got, way_out)
     values = {
         name: _from_dict(f"{path}.{name}", child, tree[name]) if name in tree else child
         for name, child in _children(like)

@@ -1,0 +1,265 @@
+"""Every cell, direction, option and method against the oracle: outputs, carry, all gradients."""
+
+import functools
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+
+import rnnjax
+from rnnjax import testing
+
+# What the oracle must be told of a cell, where its params do not say it.
+ORACLE = {
+    "gru, reset before": {"reset": "before"},
+    "elman, relu": {"activation": testing.relu},
+}
+OPTIONS = registry.sequence_options()
+DIRECTIONS = {"forward": False, "reverse": True}
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+cells = pytest.mark.parametrize("name", registry.CELLS)
+directions = pytest.mark.parametrize("reverse", DIRECTIONS.values(), ids=DIRECTIONS.keys())
+options = pytest.mark.parametrize("option", OPTIONS)
+methods = pytest.mark.parametrize("method", registry.METHODS)
+
+
+def value_and_gradients(run, *point):
+    """What `run` returns, and the gradients of it times random cotangents."""
+    out, gradients = compare.graded(run, cotangents)(*point)
+    return out, testing.Gradients(*gradients)
+
+
+def cotangents(out):
+    return registry.randomise(out, seed=3)
+
+
+@functools.cache
+def problem(name, *, carry=True):
+    """A cell, its random params, inputs, and a carry to begin from."""
+    cell, params = registry.make(name, dtype=jnp.float64)
+    xs = registry.inputs(registry.T, registry.B, registry.D, dtype=jnp.float64)
+    begin = registry.randomise(cell.init_carry(params, xs[0]), seed=2) if carry else None
+    return cell, params, xs, begin
+
+
+@functools.cache
+def oracle(name, option, reverse, carry=True):
+    _, params, xs, begin = problem(name, carry=carry)
+    arguments = {**OPTIONS[option], "reverse": reverse, **ORACLE.get(name, {})}
+    out = testing.reference_unroll(params, xs, begin, **arguments)
+    wanted = testing.reference_gradients(params, xs, begin, cotangents(out), **arguments)
+    return out, wanted
+
+
+def assert_same(got, wanted):
+    compare.assert_close(got, wanted, rtol=1e-11, atol=1e-13)
+
+
+@methods
+@options
+@directions
+@cells
+def test_unroll(name, reverse, option, method):
+    cell, *arguments = problem(name)
+
+    def run(params, xs, carry):
+        return rnnjax.unroll(
+            cell,
+            params,
+            xs,
+            carry,
+            **OPTIONS[option],
+            reverse=reverse,
+            method=registry.METHODS[method],
+        )
+
+    assert_same(value_and_gradients(run, *arguments), oracle(name, option, reverse))
+
+
+@directions
+@cells
+def test_without_a_carry_it_begins_with_the_initial_one(name, reverse):
+    cell, params, xs, _ = problem(name)
+
+    def run(params, xs, carry):
+        return rnnjax.unroll(cell, params, xs, carry, **OPTIONS["all"], reverse=reverse)
+
+    wanted = oracle(name, "all", reverse, carry=False)
+    assert_same(value_and_gradients(run, params, xs, None), wanted)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru, reset before"])
+def test_other_activations(kind):
+    """Functions that are no sigmoid and tanh, each in its place."""
+    _, params, xs, carry = problem(kind)
+    factory = rnnjax.lstm if kind == "lstm" else rnnjax.gru
+    told = ORACLE.get(kind, {})
+    cell = factory(registry.H, gate_activation=jnp.sin, activation=jnp.arctan, **told)
+    told = {**told, "gate_activation": np.sin, "activation": np.arctan}
+
+    def run(params, xs, carry):
+        return rnnjax.unroll(cell, params, xs, carry)
+
+    out = testing.reference_unroll(params, xs, carry, **told)
+    wanted = testing.reference_gradients(params, xs, carry, cotangents(out), **told)
+    assert_same(value_and_gradients(run, params, xs, carry), (out, wanted))
+
+
+@methods
+@cells
+def test_bidirectional(name, method):
+    """Each direction is the oracle with the parameters and the carry of its own half."""
+    cell, _, xs, _ = problem(name)
+    layer = rnnjax.bidirectional(cell)
+    params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), seed=5)
+
+    def run(params, xs, carry):
+        chosen = registry.METHODS[method]
+        return layer.apply(params, xs, carry, **OPTIONS["all"], method=chosen)
+
+    (final, ys), grads = value_and_gradients(run, params, xs, carry)
+    bars, ys_bar = cotangents((final, ys))
+    dxs = np.zeros(xs.shape)
+    for index, reverse in enumerate([False, True]):
+        p, c, end, bar, dp, dc = jax.tree.map(
+            lambda a, n=index: a[n], (params, carry, final, bars, grads.params, grads.carry)
+        )
+        y, y_bar = (np.split(a, 2, axis=-1)[index] for a in (ys, ys_bar))
+        told = {**OPTIONS["all"], "reverse": reverse, **ORACLE.get(name, {})}
+        assert_same((end, y), testing.reference_unroll(p, xs, c, **told))
+        wanted = testing.reference_gradients(p, xs, c, (bar, y_bar), **told)
+        assert_same((dp, dc), (wanted.params, wanted.carry))
+        dxs += wanted.xs
+    assert_same(grads.xs, dxs)
+
+
+@options
+def test_stack(option):
+    """Two layers are the oracle twice, the gradient of the upper inputs handed down."""
+    _, _, xs, _ = problem("lstm")
+    layer = rnnjax.stack(
+        rnnjax.lstm(3, learned_carry=True, param_dtype=jnp.float64),
+        rnnjax.gru(registry.H, param_dtype=jnp.float64),
+    )
+    params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), seed=5)
+
+    def run(params, xs, carry):
+        return layer.apply(params, xs, carry, **OPTIONS[option])
+
+    got = value_and_gradients(run, params, xs, carry)
+    lower, middle = testing.reference_unroll(params[0], xs, carry[0], **OPTIONS[option])
+    upper, ys = testing.reference_unroll(params[1], middle, carry[1], **OPTIONS[option])
+    bars, ys_bar = cotangents(((lower, upper), ys))
+    above = testing.reference_gradients(
+        params[1], middle, carry[1], (bars[1], ys_bar), **OPTIONS[option]
+    )
+    below = testing.reference_gradients(
+        params[0], xs, carry[0], (bars[0], above.xs), **OPTIONS[option]
+    )
+    gradients = testing.Gradients(
+        (below.params, above.params), below.xs, (below.carry, above.carry)
+    )
+    assert_same(got, (((lower, upper), ys), gradients))
+
+
+@cells
+def test_oracle_gradients_are_finite_differences(name):
+    """The complex step against central differences, which share no line with it."""
+    _, *point = problem(name)
+    arguments = {**OPTIONS["resets"], "reverse": True, **ORACLE.get(name, {})}
+    wanted = testing.reference_unroll(*point, **arguments)
+    bars = cotangents(wanted)
+
+    def loss(point):
+        terms = jax.tree.map(
+            lambda a, b: (a * b).sum(), testing.reference_unroll(*point, **arguments), bars
+        )
+        return sum(jax.tree.leaves(terms))
+
+    gradients = tuple(testing.reference_gradients(*point, bars, **arguments))
+    direction = registry.randomise(point, seed=6)
+    for leaf in range(len(jax.tree.leaves(point))):
+        moved = [loss(along(point, direction, leaf, step)) for step in (1e-6, -1e-6)]
+        slope = np.vdot(jax.tree.leaves(gradients)[leaf], jax.tree.leaves(direction)[leaf])
+        np.testing.assert_allclose((moved[0] - moved[1]) / 2e-6, slope, rtol=1e-6, atol=1e-8)
+
+
+def along(point, direction, leaf, step):
+    """One leaf of `point` a step further in a random direction."""
+    leaves, structure = jax.tree.flatten(point)
+    leaves[leaf] = np.asarray(leaves[leaf]) + step * np.asarray(jax.tree.leaves(direction)[leaf])
+    return jax.tree.unflatten(structure, leaves)
+
+
+LN2, LN3, LN9 = np.log([2.0, 3.0, 9.0])  # sigmoid: 2/3, 3/4, 9/10; tanh: 3/5, 4/5, 40/41
+
+
+def test_oracle_lstm_by_hand():
+    """Gates i = 3/4, f = 1/4, g = 3/5, o = 9/10, made of input, bias and h in equal parts."""
+    s = np.array([[LN3, -LN3, LN2, LN9]])
+    params = rnnjax.LSTMParams(w_ih=s / 3, w_hh=s / 6, b=s[0] / 3)
+    carry, ys = testing.reference_unroll(
+        params, np.ones((1, 1)), rnnjax.LSTMCarry(np.array([2.0]), np.array([2.0]))
+    )
+    np.testing.assert_allclose(carry.c, [0.75 * 0.6 + 0.25 * 2], rtol=1e-15)
+    np.testing.assert_allclose(ys, [[0.9 * np.tanh(0.95)]], rtol=1e-15)
+    np.testing.assert_array_equal(ys[0], carry.h)
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_oracle_gru_by_hand(reset):
+    """Two units that read each other: r = (1/4, 3/4), z = (3/4, 1/4), n = (3/5, 4/5)."""
+    swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+    b_hn = np.array([1.0, -1.0]) if reset == "after" else None
+    # r * (h W + b_hn) = (1/4, 3/4) * ((1, 2) + (1, -1)), and (r * h) W of r * h = (1/2, 3/4).
+    inner = np.array([0.5, 0.75]) if reset == "after" else np.array([0.75, 0.5])
+    b = np.concatenate([[-LN3, LN3], [LN3, -LN3], np.array([LN2, LN3]) - inner])
+    w_hh = np.concatenate([np.zeros((2, 4)), swap], axis=1)
+    params = rnnjax.GRUParams(np.zeros((1, 6)), w_hh, b, b_hn)
+    carry, ys = testing.reference_unroll(
+        params, np.ones((1, 1)), rnnjax.GRUCarry(np.array([2.0, 1.0])), reset=reset
+    )
+    wanted = [0.25 * 0.6 + 0.75 * 2, 0.75 * 0.8 + 0.25 * 1]
+    np.testing.assert_allclose(carry.h, wanted, rtol=1e-15)
+    np.testing.assert_allclose(ys[0], wanted, rtol=1e-15)
+
+
+def test_oracle_elman_by_hand():
+    """Three steps of x + h, with a hole and a restart, forwards and backwards."""
+    initial = rnnjax.ElmanCarry(np.array([10.0]))
+    params = rnnjax.ElmanParams(np.ones((1, 1)), np.ones((1, 1)), None, initial)
+    xs = np.array([[1.0], [np.nan], [4.0]])
+    arguments = {"mask": [True, False, True], "activation": testing.relu}
+    begin = rnnjax.ElmanCarry(np.array([-3.0]))
+    for reverse, resets, wanted in [
+        (False, [False, False, False], [0, 0, 4]),  # relu(1 - 3), hole, 4 + 0
+        (False, [False, False, True], [0, 0, 14]),
+        (False, [False, True, False], [0, 0, 4]),  # a restart in the hole is none
+        (True, [False, False, False], [2, 0, 1]),  # 4 - 3 first, then 1 + 1
+        (True, [True, False, False], [11, 0, 1]),
+    ]:
+        carry, ys = testing.reference_unroll(
+            params, xs, begin, **arguments, resets=resets, reverse=reverse
+        )
+        np.testing.assert_array_equal(ys[:, 0], wanted)
+        np.testing.assert_array_equal(carry.h, [wanted[0] if reverse else wanted[2]])
+    empty, _ = testing.reference_unroll(params, xs, begin, lengths=0)
+    np.testing.assert_array_equal(empty.h, begin.h)
+    fresh, _ = testing.reference_unroll(params, xs, lengths=0)
+    np.testing.assert_array_equal(fresh.h, [10.0])
+
+
+def test_oracle_refuses_what_it_does_not_know():
+    xs = np.ones((2, 1))
+    with pytest.raises(TypeError, match="`params` must be of an LSTM, a GRU or an Elman cell"):
+        testing.reference_unroll(rnnjax.DenseParams(np.ones((1, 1))), xs)
+    params = rnnjax.ElmanParams(np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(ValueError, match=r"`mask` must have shape \(2,\), got \(3,\)"):
+        testing.reference_unroll(params, xs, mask=[True] * 3)
