@@ -73,9 +73,7 @@ def mask_to_lengths(mask: Bool[Array, "T *batch"], *, time_axis: int = 0) -> Int
     return given.sum(axis, dtype=jnp.int32)
 
 
-def last_output(
-    ys: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0
-) -> PyTree:
+def last_output(ys: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0) -> PyTree:
     """Pick each row's output at its last valid step; zero for rows of length 0.
 
     For a forward run this is what Keras returns without `return_sequences`; a reversed run has
@@ -116,9 +114,7 @@ def last_output(
     return jax.tree.map(leaf, ys)
 
 
-def reverse_sequences(
-    xs: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0
-) -> PyTree:
+def reverse_sequences(xs: PyTree, lengths: Lengths | None = None, *, time_axis: int = 0) -> PyTree:
     """Turn each row's valid steps around and leave its padding where it is.
 
     Its own inverse. `unroll(reverse=True)` does not need it: its outputs answer its inputs.

@@ -220,6 +220,14 @@ def test_one_scan_with_one_matmul_in_its_body(name, bidirectional):
     assert not found(program, "while")
 
 
+def test_scan_unrolls_as_it_is_told():
+    cell, params, xs, _ = problem()
+    for method, unroll in [(None, 1), (rnnjax.Scan(unroll=3), 3)]:
+        run = functools.partial(rnnjax.unroll, cell, method=method)
+        (scan,) = found(jax.make_jaxpr(run)(params, xs).jaxpr, "scan")
+        assert scan.params["unroll"] == unroll
+
+
 def test_noise_is_drawn_outside_the_loop():
     cell = rnnjax.input_dropout(rnnjax.lstm(3), 0.5)
     params = cell.init(jax.random.key(0), 2)

@@ -1,0 +1,29 @@
+"""What the tests of peers' mistakes share: params that hide nothing, runs, and comparisons."""
+
+import functools
+
+import jax
+import numpy as np
+from registry import randomise
+
+
+def made(thing, features=4, seed=0):
+    """Params with every leaf random: zeros hide a parameter that is missing."""
+    return randomise(jax.eval_shape(lambda: thing.init(jax.random.key(0), features)), seed)
+
+
+def run(layer, params, xs, carry=None, **options):
+    """`layer.apply` as one compiled program; options stay concrete."""
+    return jax.jit(lambda p, x, c: layer.apply(p, x, c, **options))(params, xs, carry)
+
+
+def same(got, want, tolerance=2e-6):
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    jax.tree.map(close, got, want)
+
+
+def differ(a, b):
+    return any(
+        x.dtype != y.dtype or x.shape != y.shape or not np.allclose(x, y)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
