@@ -83,7 +83,7 @@ def gru(
         reset: where the reset gate acts; `"before"` costs two dependent matmuls a step.
         update_bias: what the bias of z starts from, or `chrono(max_steps)`; larger remembers
             longer.
-        bias: whether there are biases; without them, `update_bias` must be 0.
+        bias: whether there are biases; without them, leave `update_bias` alone.
         learned_carry: whether the initial carry is a parameter; it starts from zero.
         w_ih_init: initialiser of the input weights, called once a gate with shape `(D, H)`, or
             a tuple of three in the order r, z, n.

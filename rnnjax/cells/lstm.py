@@ -71,7 +71,7 @@ def lstm(
         hidden_features: H, the width of `h`, `c` and the output.
         forget_bias: what the forget gate's bias starts from (it is stored, not added at run
             time), or `chrono(max_steps)`.
-        bias: whether there is a bias; without one, `forget_bias` must be 0.
+        bias: whether there is a bias; without one, leave `forget_bias` alone.
         learned_carry: whether the initial carry is a parameter; it starts from zero.
         w_ih_init: initialiser of the input weights, called once a gate with shape `(D, H)`, or
             a tuple of four in the order i, f, g, o.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import Array, Key
+from rnnjax._typing import Array
 from rnnjax.cells.base import Cell, value
 
 
@@ -74,7 +74,7 @@ def input_dropout(cell: Cell, rate: float) -> Cell:
     return cell._replace(prepare=prepare)
 
 
-def dropout(key: Key[Array, ""], x: Array, rate: float, shape: tuple[int, ...]) -> Array:
+def dropout(key: Array, x: Array, rate: float, shape: tuple[int, ...]) -> Array:
     """Zero with probability `rate` and scale the rest up; the mask has `shape` and broadcasts."""
     kept = jax.random.bernoulli(key, 1.0 - rate, shape) | jnp.zeros_like(x, bool)  # sharded as x
     return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))

@@ -20,7 +20,8 @@ class Chunked:
     `Scan`. A size near the square root of T asks the least memory.
 
     Attributes:
-        size: steps in a segment; it need not divide T.
+        size: steps in a segment; it need not divide T, but one that does spares a copy of the
+            inputs and outputs.
 
     Raises:
         ValueError: if `size` is below 1.
@@ -55,6 +56,8 @@ class Chunked:
             carry, ys = jax.lax.scan(segment, carry, head, reverse=call.reverse)
             return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
 
+        if count and whole == call.num_steps:
+            return segments(call.carry)
         # In reading order: what is left stands at the end of time, so a reversed run begins there.
         if call.reverse:
             carry, last = segment(call.carry, tail)

@@ -155,6 +155,8 @@ def reverse_sequences(xs: PyTree, lengths: Lengths | None = None, *, time_axis: 
 def check_lengths(function: str, lengths: Any, num_steps: int) -> Int[Array, "*batch"]:
     """Lengths as int32 within 0..T: an error where they can be seen, clipped where not."""
     given = np.asarray(lengths) if _checks.is_concrete(lengths) else lengths
+    if isinstance(lengths, list | tuple) and not lengths:
+        given = lengths = np.zeros(0, np.int32)  # an empty batch
     if not jnp.issubdtype(given.dtype, jnp.integer):
         way_out = "count valid steps in whole numbers"
         got = given.dtype.name
