@@ -19,20 +19,13 @@ ORACLE = {
     "elman, relu": {"activation": testing.relu},
 }
 OPTIONS = registry.sequence_options()
-SCAN = "scan"
-# One cell for each set of equations, with all the parameters they can have.
-THOROUGH = ["lstm, learned carry", "gru", "gru, reset before", "elman"]
-
 pytestmark = pytest.mark.usefixtures("x64")
 cells = pytest.mark.parametrize("name", registry.CELLS)
 options = pytest.mark.parametrize("option", OPTIONS)
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 
-def cells_and_methods(option):
-    """All pairs, but variants of a cell meet methods other than `Scan` with all options at once."""
-    pairs = itertools.product(registry.CELLS, registry.METHODS)
-    return [p for p in pairs if p[0] in THOROUGH or p[1] == SCAN or option == "all"]
+CELLS_AND_METHODS = list(itertools.product(registry.CELLS, registry.METHODS))
 
 
 def value_and_gradients(run, *point):
@@ -69,7 +62,7 @@ def assert_same(got, wanted):
 
 @pytest.mark.parametrize(
     "option, name, method",
-    [(option, *pair) for option in OPTIONS for pair in cells_and_methods(option)],
+    [(option, *pair) for option in OPTIONS for pair in CELLS_AND_METHODS],
 )
 @directions
 def test_unroll(name, reverse, option, method):
@@ -117,7 +110,7 @@ def test_other_activations(kind):
     assert_same(value_and_gradients(run, params, xs, carry), (out, wanted))
 
 
-@pytest.mark.parametrize("name, method", cells_and_methods("lengths"))
+@pytest.mark.parametrize("name, method", CELLS_AND_METHODS)
 def test_bidirectional(name, method):
     """Each direction is the oracle with the parameters and the carry of its own half."""
     cell, _, xs, _ = problem(name)
