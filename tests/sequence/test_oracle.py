@@ -19,13 +19,12 @@ ORACLE = {
     "elman, relu": {"activation": testing.relu},
 }
 OPTIONS = registry.sequence_options()
+CELLS_AND_METHODS = list(itertools.product(registry.CELLS, registry.METHODS))
+
 pytestmark = pytest.mark.usefixtures("x64")
 cells = pytest.mark.parametrize("name", registry.CELLS)
 options = pytest.mark.parametrize("option", OPTIONS)
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-
-
-CELLS_AND_METHODS = list(itertools.product(registry.CELLS, registry.METHODS))
 
 
 def value_and_gradients(run, *point):
