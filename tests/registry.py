@@ -20,6 +20,9 @@ CELLS = {
 
 METHODS = {
     "scan": rnnjax.Scan(),
+    "fused": rnnjax.Fused(),
+    "fused, gates computed again": rnnjax.Fused(keep_gates=False),
+    "fused, segments of 3": rnnjax.Fused(segment=3),
     "scan, unroll 3": rnnjax.Scan(unroll=3),
     "chunks of 4": rnnjax.Chunked(4),
 }

@@ -1,6 +1,7 @@
 """Long sequences in bounded memory."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,29 +41,36 @@ class Chunked:
         return None
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Scan over segments, then over what is left when `size` does not divide T."""
-        count = call.num_steps // self.size
-        whole = count * self.size
-        tree = (call.xs, call.mask, call.resets)
-        head = jax.tree.map(lambda a: a[:whole].reshape(count, self.size, *a.shape[1:]), tree)
-        tail = jax.tree.map(lambda a: a[whole:], tree)
+        """Scan over segments, each of them a plain scan."""
+        return in_segments(scan_steps, call, self.size)
 
-        @jax.checkpoint
-        def segment(carry: PyTree, inputs: Any) -> tuple[PyTree, PyTree]:
-            xs, mask, resets = inputs
-            return scan_steps(call._replace(carry=carry, xs=xs, mask=mask, resets=resets))
 
-        def segments(carry: PyTree) -> tuple[PyTree, PyTree]:
-            carry, ys = jax.lax.scan(segment, carry, head, reverse=call.reverse)
-            return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
+def in_segments(
+    run: Callable[[Call], tuple[PyTree, PyTree]], call: Call, size: int
+) -> tuple[PyTree, PyTree]:
+    """Scan `run` over segments, then over what is left when `size` does not divide T."""
+    count = call.num_steps // size
+    whole = count * size
+    tree = (call.xs, call.mask, call.resets)
+    head = jax.tree.map(lambda a: a[:whole].reshape(count, size, *a.shape[1:]), tree)
+    tail = jax.tree.map(lambda a: a[whole:], tree)
 
-        if count and whole == call.num_steps:
-            return segments(call.carry)
-        # In reading order: what is left stands at the end of time, so a reversed run begins there.
-        if call.reverse:
-            carry, last = segment(call.carry, tail)
-            carry, first = segments(carry)
-        else:
-            carry, first = segments(call.carry)
-            carry, last = segment(carry, tail)
-        return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, last)
+    @jax.checkpoint
+    def segment(carry: PyTree, inputs: Any) -> tuple[PyTree, PyTree]:
+        xs, mask, resets = inputs
+        return run(call._replace(carry=carry, xs=xs, mask=mask, resets=resets))
+
+    def segments(carry: PyTree) -> tuple[PyTree, PyTree]:
+        carry, ys = jax.lax.scan(segment, carry, head, reverse=call.reverse)
+        return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
+
+    if count and whole == call.num_steps:
+        return segments(call.carry)
+    # In reading order: what is left stands at the end of time, so a reversed run begins there.
+    if call.reverse:
+        carry, last = segment(call.carry, tail)
+        carry, first = segments(carry)
+    else:
+        carry, first = segments(call.carry)
+        carry, last = segment(carry, tail)
+    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, last)

@@ -1,0 +1,63 @@
+"""What the fused loops must know of a cell, and the pieces that its equations share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._typing import Array, Float, PyTree
+
+Columns = tuple[Array, ...]
+"""Arrays that stand side by side in one buffer."""
+
+
+class Equations(NamedTuple):
+    """A cell's step and its gradient, written out for loops over buffers.
+
+    What a step keeps for the backward pass are *columns*: one tuple of arrays a buffer, side
+    by side along the last axis. The first buffer is as wide as the projected input, whose place
+    it takes. The backward step overwrites them, step by step, with the cotangents that the
+    weight gradients need.
+
+    Attributes:
+        weights: `params, dtype -> weights`: what the loops read, in the dtype of the products.
+        forward: `weights, start, z -> carry, kept`; any leading axes, so that it also
+            recomputes all steps at once.
+        backward: `weights, kept, start, dcarry -> dstart, deltas`, all but the recurrent product.
+        recurrent: `weights -> matrix` of that product in the backward pass.
+        operand: `deltas -> array`, what the product multiplies.
+        gradients: `deltas, starts -> dw_hh, db, db_hn`, each one product or sum over all steps.
+    """
+
+    weights: Callable[[PyTree, Any], Any]
+    forward: Callable[[Any, Any, Array], tuple[Any, tuple[Columns, ...]]]
+    backward: Callable[..., tuple[Any, tuple[Columns, ...]]]
+    recurrent: Callable[[Any], Array]
+    operand: Callable[[tuple[Array, ...]], Array]
+    gradients: Callable[..., Any]
+
+
+def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The logistic function by way of tanh, which XLA vectorises better."""
+    half = np.asarray(0.5, x.dtype)
+    return jnp.tanh(x * half) * half + half
+
+
+def plus(x: Float[Array, "*batch G"], bias: Float[Array, " G"] | None) -> Float[Array, "*batch G"]:
+    """Add a bias, if there is one."""
+    if bias is None:
+        return x
+    return x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
+
+
+def outer(
+    xs: Float[Array, "T B rows"], deltas: Float[Array, "T B G"], dtype: Any
+) -> Float[Array, "rows G"]:
+    """The gradient of a weight: one product over all steps and rows, inputs in `dtype`."""
+    return jnp.einsum(
+        "tbi,tbj->ij",
+        xs.astype(dtype),
+        deltas.astype(dtype),
+        preferred_element_type=deltas.dtype,
+    )

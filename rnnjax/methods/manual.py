@@ -1,0 +1,31 @@
+"""Inside `shard_map`: which mesh axes a value varies over is part of its type."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._typing import Array, PyTree
+
+
+def varying_axes(tree: PyTree) -> frozenset[Any]:
+    """The manual mesh axes that any leaf varies over; none outside `shard_map`."""
+    leaves = (jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves(tree))
+    return frozenset().union(*leaves)
+
+
+def vary(tree: PyTree, axes: frozenset[Any]) -> PyTree:
+    """Let every leaf vary over `axes`; the gradient of one that did not is summed over them."""
+    if not axes:
+        return tree
+
+    def leaf(x: Array) -> Array:
+        missing = axes - jax.typeof(x).manual_axis_type.varying
+        return jax.lax.pcast(x, tuple(missing), to="varying") if missing else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def varying_zeros(shape: tuple[int, ...], dtype: Any, *, like: PyTree) -> Array:
+    """Zeros that a loop may take beside `like`."""
+    return vary(jnp.zeros(shape, dtype), varying_axes(like))
