@@ -19,8 +19,8 @@ from rnnjax.cells import lstm as lstm
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import with_carries as with_carries
 from rnnjax.methods import Chunked as Chunked
-from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Explanation as Explanation
+from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Method as Method
 from rnnjax.methods import Scan as Scan
 from rnnjax.sequence import DenseParams as DenseParams

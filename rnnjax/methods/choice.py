@@ -5,6 +5,7 @@ from typing import NamedTuple
 from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
+from rnnjax.methods.fused import Fused
 from rnnjax.methods.scan import Scan
 
 
@@ -30,20 +31,21 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: `Scan()`, the only method so far that trades nothing away.
+    The rule for None: `Fused()` wherever it can serve, since it was faster than `Scan()` at
+    every size measured (`benchmarks/results`), and `Scan()` elsewhere.
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
+    why_not_fused = Fused().why_not(call)
     others = {
-        "Scan": "another method was asked for by name",
+        "Fused": why_not_fused or "another method was asked for by name",
+        "Scan": "Fused is faster; ask for Scan by name for forward mode or second derivatives",
         "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
     }
-    if method is None:
-        chosen: Method = Scan()
-        reason = "the plain scan over time, the definition"
-    else:
+    chosen: Method
+    if method is not None:
         check_method(function, method)
         why_not = method.why_not(call)
         if why_not is not None:
@@ -52,6 +54,11 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
                 function, "method", f"serve this call, but {method} cannot", why_not, way_out
             )
         chosen, reason = method, "asked for by name"
+        others["Scan"] = "another method was asked for by name"
+    elif why_not_fused is None:
+        chosen, reason = Fused(), "a cell whose whole sequence has a gradient of its own"
+    else:
+        chosen, reason = Scan(), "the plain scan over time, the definition"
     name = type(chosen).__name__
     return Explanation(chosen, reason, tuple(item for item in others.items() if item[0] != name))
 

@@ -12,7 +12,7 @@ from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused import loops
 from rnnjax.methods.fused.batching import one_by_one
 from rnnjax.methods.fused.equations import Equations, outer
-from rnnjax.methods.fused.schedule import Plan, make_plan, row_order
+from rnnjax.methods.fused.schedule import Plan, gradient_plan, inference_plan, row_order
 
 
 class Problem(NamedTuple):
@@ -32,11 +32,9 @@ class Problem(NamedTuple):
     reverse: bool
     keep_gates: bool
 
-    def plan(self, steps: Array, mask: Array | None, *, chunked: bool = False) -> Plan:
-        """The schedule for projected inputs like `steps`, `(T, B, G)`."""
-        step_bytes = steps.shape[1] * steps.shape[2] * jnp.dtype(self.gate_dtype).itemsize
-        masked = mask is not None
-        return make_plan(*steps.shape[:2], masked, self.reverse, step_bytes if chunked else 0)
+    def plan(self, steps: Array, mask: Array | None) -> Plan:
+        """The schedule for arrays like `steps`, `(T, B, ...)`."""
+        return gradient_plan(*steps.shape[:2], mask is not None, self.reverse)
 
 
 class Operands(NamedTuple):
@@ -102,11 +100,11 @@ def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | Non
 def read_only(problem: Problem, operands: Operands, *, keep_starts: bool) -> Any:
     """Outputs, the starts of steps if wanted, and the final carry, the gates thrown away."""
     params, xs, carry, fresh, mask, restarts = operands
-    steps = jax.ShapeDtypeStruct((*xs.shape[:2], params.w_ih.shape[1]), problem.gate_dtype)
+    step_bytes = xs.shape[1] * params.w_ih.shape[1] * jnp.dtype(problem.gate_dtype).itemsize
+    plan = inference_plan(problem.plan(xs, mask), step_bytes, params.w_hh.size)
     loop = functools.partial(
-        loops.infer, problem.equations, problem.plan(steps, mask, chunked=True), problem.dtype
+        loops.infer, problem.equations, plan, problem.dtype, keep_starts=keep_starts
     )
-    loop = functools.partial(loop, keep_starts=keep_starts)
     weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
     return one_by_one(loop)(weights, loops.Timed(xs, mask, restarts), (carry, fresh))
 

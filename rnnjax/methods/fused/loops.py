@@ -14,7 +14,7 @@ from rnnjax._typing import Array, Bool, Float, PyTree
 from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Columns, Equations
-from rnnjax.methods.fused.schedule import Plan, levels, sweep
+from rnnjax.methods.fused.schedule import Part, Plan, levels, sweep
 from rnnjax.methods.manual import varying_zeros
 
 
@@ -38,36 +38,36 @@ class Kept(NamedTuple):
     starts: PyTree
 
 
-def row(tree: PyTree, step: Any, rows: int) -> PyTree:
-    """What stands at one step in the first `rows` rows."""
+def row(tree: PyTree, step: Any, part: Part) -> PyTree:
+    """What stands at one step in some of the rows."""
 
     def leaf(x: Array) -> Array:
-        begin = (step,) + (0,) * (x.ndim - 1)
-        return jax.lax.dynamic_slice(x, begin, (1, rows, *x.shape[2:]))[0]
+        begin = (step, part.begin) + (0,) * (x.ndim - 2)
+        return jax.lax.dynamic_slice(x, begin, (1, part.count, *x.shape[2:]))[0]
 
     return jax.tree.map(leaf, tree)
 
 
-def put(buffer: Array, step: Any, value: Array, column: int = 0) -> Array:
-    """Write one step's value, from row 0 and from `column` on."""
+def put(buffer: Array, step: Any, part: Part, value: Array, column: int = 0) -> Array:
+    """Write one step's value into some of the rows, from `column` on."""
     value = value.astype(buffer.dtype)[None]
-    return jax.lax.dynamic_update_slice(buffer, value, (step, 0, column))
+    return jax.lax.dynamic_update_slice(buffer, value, (step, part.begin, column))
 
 
-def put_tree(buffers: PyTree, step: Any, values: PyTree) -> PyTree:
+def put_tree(buffers: PyTree, step: Any, part: Part, values: PyTree) -> PyTree:
     """Write one step of every leaf."""
-    return jax.tree.map(lambda buffer, value: put(buffer, step, value), buffers, values)
+    return jax.tree.map(lambda buffer, value: put(buffer, step, part, value), buffers, values)
 
 
 def put_columns(
-    buffers: tuple[Array, ...], step: Any, columns: tuple[Columns, ...]
+    buffers: tuple[Array, ...], step: Any, part: Part, columns: tuple[Columns, ...]
 ) -> tuple[Array, ...]:
     """Write one step's columns; a buffer without any stays as it is."""
     out = []
     for buffer, values in zip(buffers, columns, strict=True):
         column = 0
         for value in values:
-            buffer = put(buffer, step, value, column)
+            buffer = put(buffer, step, part, value, column)
             column += value.shape[-1]
         out.append(buffer)
     return tuple(out)
@@ -119,22 +119,23 @@ def infer(
     gate_dtype = promote(dtype, carry.h.dtype)
 
     def visit(chunk, state, buffers):
-        carry, fresh = state
-        rows, start = chunk.rows, chunk.start
-        window = (plan.chunk, rows, xs.shape[2])
+        start = chunk.start
+        window = (plan.chunk, chunk.rows, xs.shape[2])
         zs = matmul(jax.lax.dynamic_slice(xs, (start, 0, 0), window), w_ih, dtype, gate_dtype)
 
-        def body(step, state):
-            (carry, z), (ys, starts) = state
-            now = row(flags, start + step, rows)
+        def body(step, part, state, buffers):
+            (carry, fresh, z), (ys, starts) = state, buffers
+            now = row(flags, start + step, part)
             carry, y, begun, _ = advance(equations, weights, carry, z, fresh, now)
             if starts is not None:
-                starts = put_tree(starts, start + step, begun)
-            ahead = row(zs, plan.ahead(step), rows)
-            return (carry, ahead), (put(ys, start + step, y), starts)
+                starts = put_tree(starts, start + step, part, begun)
+            ahead = row(zs, plan.ahead(step), part)
+            return (carry, fresh, ahead), (put(ys, start + step, part, y), starts)
 
-        begin = (carry, row(zs, chunk.first, rows))
-        (carry, _), buffers = chunk.loop(body, (begin, buffers))
+        whole = Part(0, chunk.rows)
+        (carry, fresh, _), buffers = chunk.loop(
+            body, (*state, row(zs, chunk.first, whole)), buffers
+        )
         return (carry, fresh), buffers
 
     ys = blank(xs.shape[:2], carry.h, dtype)
@@ -153,20 +154,19 @@ def forward(
     steps = zs.shape[:2]
 
     def visit(chunk, state, buffers):
-        carry, fresh = state
-        rows, start = chunk.rows, chunk.start
+        start = chunk.start
 
-        def body(step, state):
-            (carry, z), (columns, starts, ys) = state
-            now = row(flags, start + step, rows)
+        def body(step, part, state, buffers):
+            (carry, fresh, z), (columns, starts, ys) = state, buffers
+            now = row(flags, start + step, part)
             carry, y, begun, kept = advance(equations, weights, carry, z, fresh, now)
-            columns = put_columns(columns, start + step, kept)
-            starts, ys = put_tree((starts, ys), start + step, (begun, y))
-            ahead = row(columns[0], start + plan.ahead(step), rows)
-            return (carry, ahead), (columns, starts, ys)
+            columns = put_columns(columns, start + step, part, kept)
+            starts, ys = put_tree((starts, ys), start + step, part, (begun, y))
+            ahead = row(columns[0], start + plan.ahead(step), part)
+            return (carry, fresh, ahead), (columns, starts, ys)
 
-        begin = (carry, row(buffers[0][0], start + chunk.first, rows))
-        (carry, _), buffers = chunk.loop(body, (begin, buffers))
+        begin = (*state, row(buffers[0][0], start + chunk.first, Part(0, chunk.rows)))
+        (carry, fresh, _), buffers = chunk.loop(body, begin, buffers)
         return (carry, fresh), buffers
 
     _, kept = jax.eval_shape(equations.forward, weights, carry, zs[0])
@@ -186,18 +186,18 @@ def backward(
     recurrent = equations.recurrent(weights)
 
     def visit(chunk, state, columns):
-        rows, start = chunk.rows, chunk.start
+        start = chunk.start
 
-        def body(step, state):
-            (dcarry, dfresh, old), columns = state
-            now = row(flags, start + step, rows)
-            begun, dy = row((kept.starts, dys), start + step, rows)
+        def body(step, part, state, columns):
+            dcarry, dfresh, old = state
+            now = row(flags, start + step, part)
+            begun, dy = row((kept.starts, dys), start + step, part)
             dnew = dcarry._replace(h=dcarry.h + dy.astype(gate_dtype))
             if now.mask is not None:
                 dnew = keep(now.mask, dnew, zeros_like(dnew))
             dstart, deltas = equations.backward(weights, old, begun, dnew)
-            columns = put_columns(columns, start + step, deltas)
-            operand = equations.operand(row(columns, start + step, rows))
+            columns = put_columns(columns, start + step, part, deltas)
+            operand = equations.operand(row(columns, start + step, part))
             product = matmul(operand, recurrent, dtype, gate_dtype)
             dstart = dstart._replace(h=dstart.h + product)
             if now.restarts is not None:
@@ -207,12 +207,11 @@ def backward(
                 dstart = keep(now.restarts, nothing, dstart)
             if now.mask is not None:
                 dstart = keep(now.mask, dstart, dcarry)
-            ahead = row(columns, start + plan.ahead(step), rows)
+            ahead = row(columns, start + plan.ahead(step), part)
             return (dstart, dfresh, ahead), columns
 
-        dcarry, dfresh = state
-        begin = (dcarry, dfresh, row(columns, start + chunk.first, rows))
-        (dcarry, dfresh, _), columns = chunk.loop(body, (begin, columns))
+        begin = (*state, row(columns, start + chunk.first, Part(0, chunk.rows)))
+        (dcarry, dfresh, _), columns = chunk.loop(body, begin, columns)
         return (dcarry, dfresh), columns
 
     dcarry = jax.tree.map(lambda d: d.astype(gate_dtype), dcarry)

@@ -1,0 +1,105 @@
+"""One peer in one case: compiled, checked, timed, or out with a reason."""
+
+import contextlib
+import math
+import pathlib
+import statistics
+import time
+from typing import Any
+
+import check
+import numpy as np
+from cases import Case
+from client import Worker, WorkerError
+
+REST = 0.005  # seconds before a turn: the threads of the last peer may still be spinning
+TURN = 0.005  # seconds that a turn lasts at least; faster calls are repeated
+LONG = 0.1  # seconds of a second call after which a third would warm nothing up
+
+
+class Entrant:
+    """What is known of a peer so far; `result` ends with a `state`.
+
+    That is "timed", with figures, or with a `reason` "not offered", "wrong" or "failed".
+    """
+
+    def __init__(self, worker: Worker):
+        self.worker = worker
+        self.result: dict[str, Any] = {}
+        self.seconds: list[float] = []
+        self.calls, self.turn = 1, 0.0  # of each turn: how many, and about how many seconds
+
+    @property
+    def racing(self) -> bool:
+        return "state" not in self.result
+
+    @property
+    def outputs(self) -> pathlib.Path:
+        return self.worker.results()
+
+    def prepare(self, case: Case) -> None:
+        """Compile and run once, in a process whose own start-up is behind it."""
+        if self.worker.process is None:
+            self._ask({"do": "hello"})
+        if not self.racing:
+            return
+        answer = self._ask({"do": "prepare", "case": case._asdict(), "outputs": str(self.outputs)})
+        if "why_not" in answer:
+            self.out("not offered", answer["why_not"])
+        elif self.racing:
+            self.result |= answer
+
+    def check(self, reference: "Entrant", valid: np.ndarray) -> None:
+        """Leave the race with a wrong result; `valid` says which outputs count."""
+        if not reference.racing:
+            self.out("failed", f"nothing to check against: {reference.result['reason']}")
+            return
+        try:
+            error = check.largest_error(self.outputs, reference.outputs, valid)
+        except ValueError as mismatch:
+            self.out("wrong", str(mismatch))
+            return
+        self.result["error"] = error
+        if not error <= check.TOLERANCE:
+            self.out("wrong", f"differs from the reference by {error:.1e}")
+
+    def warm_up(self) -> None:
+        """Calls that do not count; the last one says how many make a turn."""
+        seconds = [self.result.pop("second_call")]
+        if seconds[-1] < LONG:
+            seconds += self._time(2)
+        self.calls = min(1000, math.ceil(TURN / seconds[-1]))
+        self.turn = self.calls * seconds[-1]
+
+    def take_turn(self) -> None:
+        if self.racing:
+            self.seconds += self._time(self.calls)
+
+    def finish(self) -> None:
+        if self.racing:
+            self.result |= {
+                "state": "timed",
+                "median": statistics.median(self.seconds),
+                "min": min(self.seconds),
+                "calls": len(self.seconds),
+            }
+
+    def drop(self) -> None:
+        """Free what the case holds, and keep the result as it is."""
+        if self.worker.process is not None:
+            with contextlib.suppress(WorkerError):
+                self.worker.ask({"do": "drop"})
+
+    def out(self, state: str, reason: str) -> None:
+        self.result |= {"state": state, "reason": reason}
+
+    def _time(self, calls: int) -> list[float]:
+        time.sleep(REST)
+        return self._ask({"do": "time", "calls": calls}).get("seconds", [])
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.worker.ask(request)
+        except WorkerError as error:
+            self.out("failed", str(error))
+            return {}

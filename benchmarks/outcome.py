@@ -1,0 +1,87 @@
+"""A record of a run, and the figures that tables and pictures are made of.
+
+Ratios are the peer's over rnnjax's: above 1, rnnjax is faster or smaller.
+"""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import peers
+from cases import Case
+
+OURS, FLAX = "rnnjax", "nnx"
+
+
+class Outcome(NamedTuple):
+    """One case as it was measured."""
+
+    case: Case
+    flops: int
+    results: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> "Outcome":
+        return cls(Case(**entry["case"]), entry["flops"], entry["results"])
+
+    def figure(self, peer: str, name: str) -> float | None:
+        """`median`, `min`, `first_call` or `temporary_bytes`; None unless it was timed."""
+        result = self.results.get(peer, {})
+        return result.get(name) if result.get("state") == "timed" else None
+
+    def ratio(self, peer: str, name: str = "median") -> float | None:
+        ours, theirs = self.figure(OURS, name), self.figure(peer, name)
+        return theirs / ours if ours and theirs is not None else None
+
+    def fastest_in_jax(self) -> float | None:
+        """The lowest of the ratios against other libraries written in JAX."""
+        others = [p for p in self.results if peers.entry(p).in_jax and not p.startswith(OURS)]
+        ratios = [ratio for p in others if (ratio := self.ratio(p)) is not None]
+        return min(ratios, default=None)
+
+    def share(self, flop_per_second: float) -> float | None:
+        """Of the speed that matmuls alone would allow."""
+        ours = self.figure(OURS, "median")
+        return self.flops / flop_per_second / ours if ours else None
+
+
+class Record(NamedTuple):
+    """A run."""
+
+    machine: dict[str, Any]
+    left_out: dict[str, str]
+    tolerance: float
+    peers: list[str]
+    flop_per_second: float
+    outcomes: list[Outcome]
+
+
+def read(path: pathlib.Path) -> Record:
+    raw = json.loads(path.read_text())
+    return Record(
+        raw["machine"],
+        raw["left_out"],
+        raw["tolerance"]["float32"],
+        raw["peers"],
+        statistics.median(raw["matmul_flop_per_second"]),
+        [Outcome.of(entry) for entry in raw["cases"]],
+    )
+
+
+class Spread(NamedTuple):
+    """How a ratio is spread over the cases that have it."""
+
+    count: int
+    mean: float  # the geometric one
+    lowest: tuple[float, str]  # with the name of the case
+    highest: tuple[float, str]
+
+
+def spread(outcomes: list[Outcome], ratio: Callable[[Outcome], float | None]) -> Spread | None:
+    """None where no case has that ratio."""
+    pairs = sorted((r, outcome.case.name) for outcome in outcomes if (r := ratio(outcome)))
+    if not pairs:
+        return None
+    return Spread(len(pairs), statistics.geometric_mean(r for r, _ in pairs), pairs[0], pairs[-1])

@@ -1,0 +1,107 @@
+"""A case from start to finish: all peers compile, are checked, and are timed in turns."""
+
+import pathlib
+import random
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import peers
+from cases import Case, make_lengths, valid_steps
+from client import Worker, WorkerError
+from entrant import Entrant
+
+MOST_ROUNDS = 100
+NO_CASE = Case("lstm", "inference", 1, 1, 1, 1, "plain")
+
+
+class Budget(NamedTuple):
+    """How long to measure."""
+
+    seconds: float  # of each peer and case, about
+    rounds: int  # at least
+
+
+class Race:
+    """The workers of a run, kept from case to case."""
+
+    def __init__(self, names: list[str], folder: pathlib.Path, budget: Budget):
+        self.workers = {name: Worker(name, folder) for name in names}
+        resets = ("after", "before")
+        self.references = {reset: Worker(f"reference:{reset}", folder) for reset in resets}
+        self.matmul = Worker("matmul", folder)
+        self.budget, self.random = budget, random.Random(0)
+
+    def __enter__(self) -> "Race":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in (*self.workers.values(), *self.references.values(), self.matmul):
+            worker.close()
+
+    def greet(self, say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+        """What each peer runs on, `kind` and `device`; or the `error` with which it fell."""
+        answers = {}
+        for name, worker in self.workers.items():
+            say(f"starting {name}")
+            try:
+                answers[name] = worker.ask({"do": "hello"})
+            except WorkerError as error:
+                answers[name] = {"error": str(error)}
+        return answers
+
+    def leave_out(self, name: str) -> None:
+        self.workers.pop(name).close()
+
+    def run(self, case: Case, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+        """The result of every peer, as `Entrant` describes it."""
+        entrants = {name: Entrant(worker) for name, worker in self.workers.items()}
+        for name, entrant in entrants.items():
+            say(f"{case.name}: {name} compiles")
+            entrant.prepare(case)
+        say(f"{case.name}: check")
+        self._check(case, entrants)
+        say(f"{case.name}: turns")
+        self._time(list(entrants.values()))
+        for entrant in entrants.values():
+            entrant.finish()
+            entrant.drop()
+        return {name: entrant.result for name, entrant in entrants.items()}
+
+    def matmul_speed(self) -> float:
+        """FLOP a second of a large matmul, at this moment of the run."""
+        if self.matmul.process is None:
+            where = str(self.matmul.results())
+            self.matmul.ask({"do": "prepare", "case": NO_CASE._asdict(), "outputs": where})
+        seconds = self.matmul.ask({"do": "time", "calls": 3})["seconds"]
+        with np.load(self.matmul.results()) as results:
+            return float(results["flops"]) / statistics.median(seconds)
+
+    def _check(self, case: Case, entrants: dict[str, Entrant]) -> None:
+        valid = valid_steps(case, make_lengths(case))
+        references: dict[str, Entrant] = {}
+        for name, entrant in entrants.items():
+            if not entrant.racing:
+                continue
+            reset = peers.entry(name).reset if case.cell == "gru" else "after"
+            if reset not in references:
+                references[reset] = Entrant(self.references[reset])
+                references[reset].prepare(case)
+            entrant.check(references[reset], valid)
+        for reference in references.values():
+            reference.drop()
+
+    def _time(self, entrants: list[Entrant]) -> None:
+        for entrant in entrants:
+            if entrant.racing:
+                entrant.warm_up()
+        racing = [entrant for entrant in entrants if entrant.racing]
+        if not racing:
+            return
+        longest = max(entrant.turn for entrant in racing)
+        rounds = min(MOST_ROUNDS, max(self.budget.rounds, round(self.budget.seconds / longest)))
+        for _ in range(rounds):
+            self.random.shuffle(racing)  # or each would always follow the same one
+            for entrant in racing:
+                entrant.take_turn()
