@@ -1,4 +1,4 @@
-"""`vmap` over the fused loops on CPU, where one batched product a step is slower than several.
+"""`vmap` of the fused method on CPU, where one batched product a step is slower than several.
 
 Elsewhere `vmap` batches the loops as it batches everything.
 """
@@ -11,42 +11,66 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 
+UNROLLED = 4  # networks up to this number are written out, which spares copies of what they keep
 
-def one_by_one(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `loop(weights, timed, begin)` take a `vmap` over weights one network at a time.
 
-    A `vmap` over sequences alone becomes more rows: leaves of `timed`, and of all results but
-    the last, are `(T, B, ...)`; those of `begin` and of the last result are `(B, ...)`.
+def one_by_one(run: Callable[[PyTree, PyTree], Any]) -> Callable[[PyTree, PyTree], Any]:
+    """Make `run(weights, rest)` take a `vmap` over weights one network after the other."""
+    if jax.default_backend() != "cpu":
+        return run
+
+    @jax.custom_batching.custom_vmap
+    def mapped(weights: PyTree, rest: PyTree) -> Any:
+        return run(weights, rest)
+
+    @mapped.def_vmap
+    def rule(size: int, batched: Any, weights: PyTree, rest: PyTree) -> Any:
+        if not any(jax.tree.leaves(batched[0])):
+            axes = jax.tree.map(lambda b: 0 if b else None, batched[1])
+            out = jax.vmap(run, in_axes=(None, axes), axis_size=size)(weights, rest)
+            return out, _all_true(out)
+
+        def network(number: Any) -> Any:
+            def pick(x: Array, is_batched: bool) -> Array:
+                return x[number] if is_batched else x
+
+            return mapped(*jax.tree.map(pick, (weights, rest), tuple(batched)))
+
+        if size <= UNROLLED:
+            out = jax.tree.map(lambda *xs: jnp.stack(xs), *map(network, range(size)))
+        else:
+            out = jax.lax.map(network, jnp.arange(size))
+        return out, _all_true(out)
+
+    return mapped
+
+
+def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]:
+    """Make `loop(weights, timed, begin)` take a `vmap` over sequences as more rows.
+
+    Leaves of `timed`, and of all results but the last, are `(T, B, ...)`; those of `begin` and
+    of the last result are `(B, ...)`.
     """
     if jax.default_backend() != "cpu":
         return loop
 
     @jax.custom_batching.custom_vmap
-    def run(weights, timed, begin):
+    def mapped(weights: PyTree, timed: PyTree, begin: PyTree) -> Any:
         return loop(weights, timed, begin)
 
-    @run.def_vmap
-    def rule(size, batched, weights, timed, begin):
-        if not any(jax.tree.leaves(batched[0])):
-            out = run(weights, _fold(timed, batched[1], size, 1), _fold(begin, batched[2], size, 0))
-            out = (*(_unfold(part, size, 1) for part in out[:-1]), _unfold(out[-1], size, 0))
-        else:
-            arguments, flags = (weights, timed, begin), tuple(batched)
-            moving = jax.tree.map(lambda x, b: x if b else None, arguments, flags)
+    @mapped.def_vmap
+    def rule(size: int, batched: Any, weights: PyTree, timed: PyTree, begin: PyTree) -> Any:
+        assert not any(jax.tree.leaves(batched[0])), "one_by_one takes networks apart"
+        timed, begin = _fold(timed, batched[1], size, 1), _fold(begin, batched[2], size, 0)
+        out = mapped(weights, timed, begin)
+        out = (*(_unfold(part, size, 1) for part in out[:-1]), _unfold(out[-1], size, 0))
+        return out, _all_true(out)
 
-            def one(moving):
-                whole = jax.tree.map(
-                    lambda x, m: x if m is None else m,
-                    arguments,
-                    moving,
-                    is_leaf=lambda x: x is None,
-                )
-                return run(*whole)
+    return mapped
 
-            out = jax.lax.map(one, moving)
-        return out, jax.tree.map(lambda _: True, out)
 
-    return run
+def _all_true(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda _: True, tree)
 
 
 def _fold(tree: PyTree, batched: PyTree, size: int, axis: int) -> PyTree:

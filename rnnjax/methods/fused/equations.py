@@ -27,7 +27,10 @@ class Equations(NamedTuple):
         backward: `weights, kept, start, dcarry -> dstart, deltas`, all but the recurrent product.
         recurrent: `weights -> matrix` of that product in the backward pass.
         operand: `deltas -> array`, what the product multiplies.
-        gradients: `deltas, starts -> dw_hh, db, db_hn`, each one product or sum over all steps.
+        gradients: `deltas, starts, params, dtype -> params`, each but `w_ih` one product or sum
+            over all steps.
+        reads_ahead: whether the forward step wants its projected input as an array of its own.
+            That costs a copy, and lets XLA vectorise a step that reads it in several places.
     """
 
     weights: Callable[[PyTree, Any], Any]
@@ -36,6 +39,7 @@ class Equations(NamedTuple):
     recurrent: Callable[[Any], Array]
     operand: Callable[[tuple[Array, ...]], Array]
     gradients: Callable[..., Any]
+    reads_ahead: bool = False
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -10,31 +10,10 @@ from rnnjax._typing import Array, Bool, Float, Int, PyTree
 from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused import loops
-from rnnjax.methods.fused.batching import one_by_one
-from rnnjax.methods.fused.equations import Equations, outer
-from rnnjax.methods.fused.schedule import Plan, gradient_plan, inference_plan, row_order
-
-
-class Problem(NamedTuple):
-    """The static part.
-
-    Attributes:
-        equations: of the cell.
-        dtype: of the products' inputs and of the outputs.
-        gate_dtype: in which gates are computed and kept.
-        reverse: whether time runs backwards.
-        keep_gates: whether gates are kept for the backward pass, or computed again.
-    """
-
-    equations: Equations
-    dtype: Any
-    gate_dtype: Any
-    reverse: bool
-    keep_gates: bool
-
-    def plan(self, steps: Array, mask: Array | None) -> Plan:
-        """The schedule for arrays like `steps`, `(T, B, ...)`."""
-        return gradient_plan(*steps.shape[:2], mask is not None, self.reverse)
+from rnnjax.methods.fused.batching import as_rows, one_by_one
+from rnnjax.methods.fused.equations import outer
+from rnnjax.methods.fused.loops import Problem
+from rnnjax.methods.fused.schedule import row_order
 
 
 class Operands(NamedTuple):
@@ -100,55 +79,48 @@ def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | Non
 def read_only(problem: Problem, operands: Operands, *, keep_starts: bool) -> Any:
     """Outputs, the starts of steps if wanted, and the final carry, the gates thrown away."""
     params, xs, carry, fresh, mask, restarts = operands
-    step_bytes = xs.shape[1] * params.w_ih.shape[1] * jnp.dtype(problem.gate_dtype).itemsize
-    plan = inference_plan(problem.plan(xs, mask), step_bytes, params.w_hh.size)
-    loop = functools.partial(
-        loops.infer, problem.equations, plan, problem.dtype, keep_starts=keep_starts
-    )
+    loop = as_rows(functools.partial(loops.infer, problem, keep_starts))
     weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
-    return one_by_one(loop)(weights, loops.Timed(xs, mask, restarts), (carry, fresh))
+    return loop(weights, loops.Timed(xs, mask, restarts), (carry, fresh))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def whole_sequence(problem: Problem, operands: Operands) -> tuple[PyTree, Float[Array, "T B H"]]:
+def infer(problem: Problem, params: PyTree, operands: Operands) -> tuple[PyTree, Array]:
     """The final carry and the outputs, with nothing kept."""
-    operands, order = arrange(problem, operands)
+    operands, order = arrange(problem, operands._replace(params=params))
     ys, _, carry = read_only(problem, operands, keep_starts=False)
     back = inverse(order)
     return take(carry, back, 0), take(ys, back, 1)
 
 
-def run_forward(problem: Problem, operands: Operands) -> Any:
+def forward(problem: Problem, params: PyTree, operands: Operands) -> Any:
     """The same, with what the gradient needs."""
-    operands, order = arrange(problem, operands)
-    params, xs, carry, fresh, mask, restarts = operands
+    operands, order = arrange(problem, operands._replace(params=params))
     if problem.keep_gates:
+        _, xs, carry, fresh, mask, restarts = operands
         zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
-        plan = problem.plan(zs, mask)
-        loop = functools.partial(loops.forward, problem.equations, plan, problem.dtype)
+        loop = as_rows(functools.partial(loops.forward, problem))
         weights = problem.equations.weights(params, problem.dtype)
-        timed = loops.Timed(zs, mask, restarts)
-        ys, kept, carry = one_by_one(loop)(weights, timed, (carry, fresh))
+        ys, kept, carry = loop(weights, loops.Timed(zs, mask, restarts), (carry, fresh))
     else:
         ys, starts, carry = read_only(problem, operands, keep_starts=True)
         kept = loops.Kept(None, starts)
     back = inverse(order)
-    return (take(carry, back, 0), take(ys, back, 1)), Residuals(operands, order, kept)
+    residuals = Residuals(operands._replace(params=None), order, kept)
+    return (take(carry, back, 0), take(ys, back, 1)), residuals
 
 
-def run_backward(problem: Problem, residuals: Residuals, cotangents: Any) -> tuple[Operands]:
+def backward(problem: Problem, params: PyTree, rest: tuple[Residuals, Any]) -> Operands:
     """Cotangents of all operands; what nobody asked for is dropped by the compiler."""
-    operands, order, kept = residuals
-    params, xs, _, _, mask, restarts = operands
-    dcarry, dys = first_order(cotangents)
+    (operands, order, kept), (dcarry, dys) = rest
+    xs, mask = operands.xs, operands.mask
     dcarry, dys = take(dcarry, order, 0), take(dys, order, 1)
     weights = problem.equations.weights(params, problem.dtype)
     if kept.columns is None:
-        kept = kept._replace(columns=recompute(problem, operands, weights, kept.starts))
-    plan = problem.plan(kept.columns[0], mask).backwards()
-    loop = functools.partial(loops.backward, problem.equations, plan, problem.dtype)
-    timed = (kept, dys, loops.Timed(None, mask, restarts))
-    deltas, (dcarry, dfresh) = one_by_one(loop)(weights, timed, dcarry)
+        columns = recompute(problem, params, weights, operands, kept.starts)
+        kept = kept._replace(columns=columns)
+    timed = (kept, dys, loops.Timed(None, mask, operands.restarts))
+    loop = as_rows(functools.partial(loops.backward, problem))
+    deltas, (dcarry, dfresh) = loop(weights, timed, dcarry)
 
     dparams = problem.equations.gradients(deltas, kept.starts, params, problem.dtype)
     dparams = dparams._replace(w_ih=outer(xs, deltas[0], problem.dtype))
@@ -156,16 +128,40 @@ def run_backward(problem: Problem, residuals: Residuals, cotangents: Any) -> tup
     gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
     if order is not None:
         gradients = gradients.take_rows(inverse(order))
-    wanted = operands._replace(mask=None, restarts=None)
-    return (loops.typed(gradients, wanted),)
+    return loops.typed(gradients, operands._replace(params=params, mask=None, restarts=None))
 
 
-whole_sequence.defvjp(run_forward, run_backward)
+def apart(function: Any, problem: Problem) -> Any:
+    """One of the three above, taking networks apart under `vmap`."""
+    return one_by_one(functools.partial(function, problem))
 
 
-def recompute(problem: Problem, operands: Operands, weights: Any, starts: PyTree) -> Any:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def whole_sequence(problem: Problem, operands: Operands) -> tuple[PyTree, Float[Array, "T B H"]]:
+    """The final carry and the outputs."""
+    return apart(infer, problem)(operands.params, operands._replace(params=None))
+
+
+def whole_sequence_forward(problem: Problem, operands: Operands) -> Any:
+    """The same, and what the gradient needs."""
+    out, kept = apart(forward, problem)(operands.params, operands._replace(params=None))
+    return out, (operands.params, kept)
+
+
+def whole_sequence_backward(problem: Problem, residuals: Any, cotangents: Any) -> tuple[Operands]:
+    """Cotangents of the operands."""
+    params, kept = residuals
+    return (apart(backward, problem)(params, (kept, first_order(cotangents))),)
+
+
+whole_sequence.defvjp(whole_sequence_forward, whole_sequence_backward)
+
+
+def recompute(
+    problem: Problem, params: PyTree, weights: Any, operands: Operands, starts: PyTree
+) -> tuple[Array, ...]:
     """The columns of all steps at once, one product for the inputs and one for the carries."""
-    zs = matmul(operands.xs, operands.params.w_ih, problem.dtype, problem.gate_dtype)
+    zs = matmul(operands.xs, params.w_ih, problem.dtype, problem.gate_dtype)
     _, columns = problem.equations.forward(weights, starts, zs)
     buffers = tuple(jnp.concatenate(parts, axis=-1) for parts in columns)
     if operands.mask is None:

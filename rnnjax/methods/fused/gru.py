@@ -120,6 +120,7 @@ AFTER = Equations(
     recurrent=lambda w: w.w_hh.T,
     operand=lambda deltas: jnp.concatenate([split(deltas[0])[0], deltas[1]], axis=-1),
     gradients=gradients,
+    reads_ahead=True,
 )
 
 BEFORE = Equations(
@@ -129,4 +130,5 @@ BEFORE = Equations(
     recurrent=lambda w: w.w_gates.T,
     operand=lambda deltas: split(deltas[0])[0],
     gradients=gradients_reset_before,
+    reads_ahead=True,
 )

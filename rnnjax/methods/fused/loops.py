@@ -11,11 +11,40 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, Bool, Float, PyTree
-from rnnjax.cells.dtypes import matmul, promote
+from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Columns, Equations
-from rnnjax.methods.fused.schedule import Part, Plan, levels, sweep
+from rnnjax.methods.fused.schedule import (
+    Part,
+    Plan,
+    gradient_plan,
+    inference_plan,
+    levels,
+    sweep,
+)
 from rnnjax.methods.manual import varying_zeros
+
+
+class Problem(NamedTuple):
+    """The static part.
+
+    Attributes:
+        equations: of the cell.
+        dtype: of the products' inputs and of the outputs.
+        gate_dtype: in which gates are computed and kept.
+        reverse: whether time runs backwards.
+        keep_gates: whether gates are kept for the backward pass, or computed again.
+    """
+
+    equations: Equations
+    dtype: Any
+    gate_dtype: Any
+    reverse: bool
+    keep_gates: bool
+
+    def plan(self, steps: Array, mask: Array | None) -> Plan:
+        """The schedule for arrays like `steps`, `(T, B, ...)`."""
+        return gradient_plan(*steps.shape[:2], mask is not None, self.reverse)
 
 
 class Timed(NamedTuple):
@@ -96,27 +125,23 @@ def advance(
     new, kept = equations.forward(weights, start, z)
     y, new = new.h, typed(new, carry)
     if now.mask is not None:
-        y = keep(now.mask, y, zeros_like(y))
+        # Zero also what is kept: the backward pass may visit fewer invalid steps than this one.
+        y, kept = keep(now.mask, (y, kept), zeros_like((y, kept)))
         new = keep(now.mask, new, carry)
     return new, y, start, kept
 
 
 def infer(
-    equations: Equations,
-    plan: Plan,
-    dtype: Any,
-    weights: Any,
-    timed: Timed,
-    begin: Any,
-    *,
-    keep_starts: bool,
+    problem: Problem, keep_starts: bool, weights: Any, timed: Timed, begin: Any
 ) -> tuple[Float[Array, "T B H"], PyTree, PyTree]:
     """Run without keeping gates, the inputs projected chunk by chunk."""
     w_ih, weights = weights
     carry, fresh = begin
     xs = timed.xs
     flags = timed._replace(xs=None)
-    gate_dtype = promote(dtype, carry.h.dtype)
+    equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
+    step_bytes = xs.shape[1] * w_ih.shape[1] * jnp.dtype(gate_dtype).itemsize
+    plan = inference_plan(problem.plan(xs, timed.mask), step_bytes, weights.w_hh.size)
 
     def visit(chunk, state, buffers):
         start = chunk.start
@@ -124,18 +149,18 @@ def infer(
         zs = matmul(jax.lax.dynamic_slice(xs, (start, 0, 0), window), w_ih, dtype, gate_dtype)
 
         def body(step, part, state, buffers):
-            (carry, fresh, z), (ys, starts) = state, buffers
+            (carry, fresh, ahead), (ys, starts) = state, buffers
             now = row(flags, start + step, part)
+            z = row(zs, step, part) if ahead is None else ahead
             carry, y, begun, _ = advance(equations, weights, carry, z, fresh, now)
             if starts is not None:
                 starts = put_tree(starts, start + step, part, begun)
-            ahead = row(zs, plan.ahead(step), part)
+            if ahead is not None:
+                ahead = row(zs, plan.ahead(step), part)
             return (carry, fresh, ahead), (put(ys, start + step, part, y), starts)
 
-        whole = Part(0, chunk.rows)
-        (carry, fresh, _), buffers = chunk.loop(
-            body, (*state, row(zs, chunk.first, whole)), buffers
-        )
+        first = row(zs, chunk.first, Part(0, chunk.rows)) if equations.reads_ahead else None
+        (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 
     ys = blank(xs.shape[:2], carry.h, dtype)
@@ -146,43 +171,47 @@ def infer(
 
 
 def forward(
-    equations: Equations, plan: Plan, dtype: Any, weights: Any, timed: Timed, begin: Any
+    problem: Problem, weights: Any, timed: Timed, begin: Any
 ) -> tuple[Float[Array, "T B H"], Kept, PyTree]:
     """Run and keep; `timed.xs` are projected inputs, whose place the kept columns take."""
     carry, fresh = begin
     zs, flags = timed.xs, timed._replace(xs=None)
-    steps = zs.shape[:2]
+    equations, plan, steps = problem.equations, problem.plan(zs, timed.mask), zs.shape[:2]
 
     def visit(chunk, state, buffers):
         start = chunk.start
 
         def body(step, part, state, buffers):
-            (carry, fresh, z), (columns, starts, ys) = state, buffers
+            (carry, fresh, ahead), (columns, starts, ys) = state, buffers
             now = row(flags, start + step, part)
+            z = row(columns[0], start + step, part) if ahead is None else ahead
             carry, y, begun, kept = advance(equations, weights, carry, z, fresh, now)
             columns = put_columns(columns, start + step, part, kept)
             starts, ys = put_tree((starts, ys), start + step, part, (begun, y))
-            ahead = row(columns[0], start + plan.ahead(step), part)
+            if ahead is not None:
+                ahead = row(columns[0], start + plan.ahead(step), part)
             return (carry, fresh, ahead), (columns, starts, ys)
 
-        begin = (*state, row(buffers[0][0], start + chunk.first, Part(0, chunk.rows)))
-        (carry, fresh, _), buffers = chunk.loop(body, begin, buffers)
+        first = row(buffers[0][0], start + chunk.first, Part(0, chunk.rows))
+        first = first if equations.reads_ahead else None
+        (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 
     _, kept = jax.eval_shape(equations.forward, weights, carry, zs[0])
     columns = (zs, *(blank(steps, carry.h, zs.dtype) for _ in kept[1:]))  # all as wide as h
-    buffers = (columns, blank_starts(steps, carry), blank(steps, carry.h, dtype))
+    buffers = (columns, blank_starts(steps, carry), blank(steps, carry.h, problem.dtype))
     state, buffers = sweep(plan, levels(plan, timed.mask), visit, (carry, fresh), buffers)
     columns, starts, ys = buffers
     return ys, Kept(columns, starts), state[0]
 
 
 def backward(
-    equations: Equations, plan: Plan, dtype: Any, weights: Any, timed: tuple, dcarry: PyTree
+    problem: Problem, weights: Any, timed: tuple, dcarry: PyTree
 ) -> tuple[tuple[Array, ...], tuple[PyTree, PyTree]]:
     """Turn kept columns into cotangents; also those of the first carry and of `fresh`."""
     kept, dys, flags = timed
-    gate_dtype = kept.columns[0].dtype
+    equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
+    plan = problem.plan(dys, flags.mask).backwards()
     recurrent = equations.recurrent(weights)
 
     def visit(chunk, state, columns):

@@ -17,7 +17,8 @@ from rnnjax.methods.base import Call, keep, scan_steps, zeros_like
 from rnnjax.methods.chunked import in_segments
 from rnnjax.methods.fused import elman, gru, lstm
 from rnnjax.methods.fused.equations import Equations
-from rnnjax.methods.fused.gradient import Operands, Problem, whole_sequence
+from rnnjax.methods.fused.gradient import Operands, whole_sequence
+from rnnjax.methods.fused.loops import Problem
 from rnnjax.methods.manual import vary, varying_axes
 
 

@@ -162,18 +162,22 @@ def sweep(
                 return states[0], buffers
             return jax.tree.map(lambda *xs: jnp.concatenate(xs), *states), buffers
 
-        def on(rows: int, state: PyTree) -> PyTree:
+        def on(rows: int, start: Any, state: PyTree) -> PyTree:
             carry, buffers = state
             whole = Chunk(rows, start, first, functools.partial(loop, rows))
             head, buffers = visit(whole, _head(carry, rows), buffers)
             return _put_head(carry, head), buffers
 
         if chunk_levels is None:
-            return on(plan.rows[-1], state)
+            return on(plan.rows[-1], start, state)
         for level, rows in enumerate(plan.rows):
-            # A loop of no or one pass, since a conditional would copy every buffer.
+            # A loop of no or one pass, since a conditional would copy every buffer. The count,
+            # which is 0, keeps XLA from hoisting the projection out of the loop.
+            def once(count: Any, state: PyTree, rows: int = rows) -> PyTree:
+                return on(rows, start + count, state)
+
             times = (chunk_levels[number] == level).astype(jnp.int32)
-            state = jax.lax.fori_loop(0, times, lambda _, s, rows=rows: on(rows, s), state)
+            state = jax.lax.fori_loop(0, times, once, state)
         return state
 
     if plan.num_chunks == 1 and chunk_levels is None:
