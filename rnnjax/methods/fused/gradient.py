@@ -70,7 +70,7 @@ def inverse(order: Int[Array, " B"] | None) -> Int[Array, " B"] | None:
 def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | None]:
     """Sort the rows where the schedule skips padding."""
     mask = operands.mask
-    if mask is None or len(problem.plan(operands.xs, mask).rows) == 1:
+    if mask is None or problem.plan(operands.xs, operands.params.w_hh, mask).blocks == 1:
         return operands, None
     order = row_order(mask)
     return operands.take_rows(order), order

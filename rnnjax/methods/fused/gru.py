@@ -96,8 +96,9 @@ def gradients(
     deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
 ) -> GRUParams:
     """The gradients of the recurrent weights and of both biases."""
-    d_gates, _ = split(deltas[0])
-    dw_hh = [outer(starts.h, d_gates, dtype), outer(starts.h, deltas[1], dtype)]
+    # The whole of the first product, since to cut its operand would copy it.
+    d_gates, _ = split(outer(starts.h, deltas[0], dtype))
+    dw_hh = [d_gates, outer(starts.h, deltas[1], dtype)]
     db = None if params.b is None else deltas[0].sum((0, 1))
     db_hn = None if params.b_hn is None else deltas[1].sum((0, 1))
     return GRUParams(None, jnp.concatenate(dw_hh, axis=-1), db, db_hn)

@@ -19,7 +19,6 @@ from rnnjax.methods.fused.schedule import (
     Plan,
     gradient_plan,
     inference_plan,
-    levels,
     sweep,
 )
 from rnnjax.methods.manual import varying_zeros
@@ -42,9 +41,10 @@ class Problem(NamedTuple):
     reverse: bool
     keep_gates: bool
 
-    def plan(self, steps: Array, mask: Array | None) -> Plan:
+    def plan(self, steps: Array, w_hh: Array, mask: Array | None) -> Plan:
         """The schedule for arrays like `steps`, `(T, B, ...)`."""
-        return gradient_plan(*steps.shape[:2], mask is not None, self.reverse)
+        size = (steps.shape[0], steps.shape[1])
+        return gradient_plan(size, w_hh.size, masked=mask is not None, reverse=self.reverse)
 
 
 class Timed(NamedTuple):
@@ -72,7 +72,8 @@ def row(tree: PyTree, step: Any, part: Part) -> PyTree:
 
     def leaf(x: Array) -> Array:
         begin = (step, part.begin) + (0,) * (x.ndim - 2)
-        return jax.lax.dynamic_slice(x, begin, (1, part.count, *x.shape[2:]))[0]
+        size = (1, part.count, *x.shape[2:])
+        return jax.lax.dynamic_slice(x, begin, size, allow_negative_indices=False)[0]
 
     return jax.tree.map(leaf, tree)
 
@@ -80,7 +81,8 @@ def row(tree: PyTree, step: Any, part: Part) -> PyTree:
 def put(buffer: Array, step: Any, part: Part, value: Array, column: int = 0) -> Array:
     """Write one step's value into some of the rows, from `column` on."""
     value = value.astype(buffer.dtype)[None]
-    return jax.lax.dynamic_update_slice(buffer, value, (step, part.begin, column))
+    begin = (step, part.begin, column)
+    return jax.lax.dynamic_update_slice(buffer, value, begin, allow_negative_indices=False)
 
 
 def put_tree(buffers: PyTree, step: Any, part: Part, values: PyTree) -> PyTree:
@@ -140,33 +142,36 @@ def infer(
     xs = timed.xs
     flags = timed._replace(xs=None)
     equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
-    step_bytes = xs.shape[1] * w_ih.shape[1] * jnp.dtype(gate_dtype).itemsize
-    plan = inference_plan(problem.plan(xs, timed.mask), step_bytes, weights.w_hh.size)
+    row_bytes = w_ih.shape[1] * jnp.dtype(gate_dtype).itemsize
+    plan = problem.plan(xs, weights.w_hh, timed.mask)
+    plan = inference_plan(plan, row_bytes, weights.w_hh.size)
 
     def visit(chunk, state, buffers):
         start = chunk.start
-        window = (plan.chunk, chunk.rows, xs.shape[2])
-        zs = matmul(jax.lax.dynamic_slice(xs, (start, 0, 0), window), w_ih, dtype, gate_dtype)
+        rows, window = chunk.rows, (plan.chunk, chunk.rows.count, xs.shape[2])
+        x = jax.lax.dynamic_slice(xs, (start, rows.begin, 0), window)
+        zs = matmul(x, w_ih, dtype, gate_dtype)  # its rows are those of the block
 
         def body(step, part, state, buffers):
             (carry, fresh, ahead), (ys, starts) = state, buffers
             now = row(flags, start + step, part)
-            z = row(zs, step, part) if ahead is None else ahead
+            inside = part._replace(begin=part.begin - rows.begin)
+            z = row(zs, step, inside) if ahead is None else ahead
             carry, y, begun, _ = advance(equations, weights, carry, z, fresh, now)
             if starts is not None:
                 starts = put_tree(starts, start + step, part, begun)
             if ahead is not None:
-                ahead = row(zs, plan.ahead(step), part)
+                ahead = row(zs, plan.ahead(step), inside)
             return (carry, fresh, ahead), (put(ys, start + step, part, y), starts)
 
-        first = row(zs, chunk.first, Part(0, chunk.rows)) if equations.reads_ahead else None
+        first = row(zs, chunk.first, Part(0, rows.count)) if equations.reads_ahead else None
         (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 
     ys = blank(xs.shape[:2], carry.h, dtype)
     starts = blank_starts(xs.shape[:2], carry) if keep_starts else None
     buffers = (ys, starts)
-    state, (ys, starts) = sweep(plan, levels(plan, timed.mask), visit, (carry, fresh), buffers)
+    state, (ys, starts) = sweep(plan, timed.mask, visit, (carry, fresh), buffers)
     return ys, starts, state[0]
 
 
@@ -176,7 +181,8 @@ def forward(
     """Run and keep; `timed.xs` are projected inputs, whose place the kept columns take."""
     carry, fresh = begin
     zs, flags = timed.xs, timed._replace(xs=None)
-    equations, plan, steps = problem.equations, problem.plan(zs, timed.mask), zs.shape[:2]
+    equations, steps = problem.equations, zs.shape[:2]
+    plan = problem.plan(zs, weights.w_hh, timed.mask)
 
     def visit(chunk, state, buffers):
         start = chunk.start
@@ -192,7 +198,7 @@ def forward(
                 ahead = row(columns[0], start + plan.ahead(step), part)
             return (carry, fresh, ahead), (columns, starts, ys)
 
-        first = row(buffers[0][0], start + chunk.first, Part(0, chunk.rows))
+        first = row(buffers[0][0], start + chunk.first, chunk.rows)
         first = first if equations.reads_ahead else None
         (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
@@ -200,7 +206,7 @@ def forward(
     _, kept = jax.eval_shape(equations.forward, weights, carry, zs[0])
     columns = (zs, *(blank(steps, carry.h, zs.dtype) for _ in kept[1:]))  # all as wide as h
     buffers = (columns, blank_starts(steps, carry), blank(steps, carry.h, problem.dtype))
-    state, buffers = sweep(plan, levels(plan, timed.mask), visit, (carry, fresh), buffers)
+    state, buffers = sweep(plan, timed.mask, visit, (carry, fresh), buffers)
     columns, starts, ys = buffers
     return ys, Kept(columns, starts), state[0]
 
@@ -211,7 +217,7 @@ def backward(
     """Turn kept columns into cotangents; also those of the first carry and of `fresh`."""
     kept, dys, flags = timed
     equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
-    plan = problem.plan(dys, flags.mask).backwards()
+    plan = problem.plan(dys, weights.w_hh, flags.mask).backwards()
     recurrent = equations.recurrent(weights)
 
     def visit(chunk, state, columns):
@@ -239,12 +245,11 @@ def backward(
             ahead = row(columns, start + plan.ahead(step), part)
             return (dstart, dfresh, ahead), columns
 
-        begin = (*state, row(columns, start + chunk.first, Part(0, chunk.rows)))
+        begin = (*state, row(columns, start + chunk.first, chunk.rows))
         (dcarry, dfresh, _), columns = chunk.loop(body, begin, columns)
         return (dcarry, dfresh), columns
 
     dcarry = jax.tree.map(lambda d: d.astype(gate_dtype), dcarry)
     dfresh = None if flags.restarts is None else zeros_like(dcarry)
-    chunk_levels = levels(plan, flags.mask)
-    state, deltas = sweep(plan, chunk_levels, visit, (dcarry, dfresh), kept.columns)
+    state, deltas = sweep(plan, flags.mask, visit, (dcarry, dfresh), kept.columns)
     return deltas, state

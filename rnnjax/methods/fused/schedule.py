@@ -1,11 +1,10 @@
-"""In which order the fused loops visit steps, and on how many rows.
+"""In which order the fused loops visit rows and steps.
 
-Time is cut into chunks. With a mask the rows are sorted by how many steps count, and each chunk
-runs on the smallest of a few fixed numbers of rows that holds every row it needs, so that most
-of the padding costs nothing.
+With a mask the rows are sorted by how many steps count and cut into blocks. Each block runs on
+its own, from the first step that counts in it to the last, so that most of the padding costs
+nothing. Within a block, inference goes through time in chunks that are projected together.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Bool, Int, PyTree
 
 CHUNK_BYTES = 4 * 2**20  # of projected inputs: they stay in the cache until they are read
-QUARTERS = 4  # row counts tried with a mask: a quarter of the batch, half of it, ...
-MASKED_CHUNKS = 16  # how finely padding is skipped along time
+BLOCKS = (4, 3, 2)  # numbers of blocks, the best first; one must divide the batch
+BLOCKED_WORK = 2**27  # multiplications in the loop; below, a mask is cheaper than blocks
 
 # Of XLA:CPU, measured in benchmarks/NOTES.md.
 THREADED_WEIGHTS = 2**17  # from this size on it splits the product of a step over threads
@@ -25,9 +24,9 @@ LEAST_HALF = 8  # rows
 
 
 class Part(NamedTuple):
-    """Some of the rows."""
+    """Some of the rows; only `begin` may be traced."""
 
-    begin: int
+    begin: Any
     count: int
 
 
@@ -36,55 +35,58 @@ class Plan(NamedTuple):
 
     Attributes:
         num_steps: T.
+        num_rows: B.
         chunk: steps in a chunk; the last chunk may have fewer.
-        rows: the numbers of rows a chunk may run on, ascending; the last is B.
+        blocks: how many blocks the rows are cut into.
         reverse: whether time runs backwards.
         halves: whether a step runs on one half of the rows after the other: the second thread
             of a product then finds work before it falls asleep.
     """
 
     num_steps: int
+    num_rows: int
     chunk: int
-    rows: tuple[int, ...]
+    blocks: int
     reverse: bool
     halves: bool = False
 
-    @property
-    def num_chunks(self) -> int:
-        """Chunks in T steps."""
-        return -(-self.num_steps // self.chunk)
-
-    def ahead(self, step: Array) -> Array:
+    def ahead(self, step: Any) -> Array:
         """The step that is visited after `step`, within one chunk."""
         return jnp.clip(step - 1 if self.reverse else step + 1, 0, self.chunk - 1)
 
-    def parts(self, rows: int) -> tuple[Part, ...]:
-        """The rows whole, or in halves."""
-        if not self.halves or rows < 2 * LEAST_HALF:
-            return (Part(0, rows),)
-        half = -(-rows // 2)
-        return Part(0, half), Part(half, rows - half)
-
     def backwards(self) -> "Plan":
-        """The same chunks in the opposite order."""
+        """The same in the opposite order."""
         return self._replace(reverse=not self.reverse)
 
+    def parts(self, rows: Part) -> tuple[Part, ...]:
+        """Rows whole, or in halves."""
+        if not self.halves or rows.count < 2 * LEAST_HALF:
+            return (rows,)
+        half = -(-rows.count // 2)
+        return Part(rows.begin, half), Part(rows.begin + half, rows.count - half)
 
-def gradient_plan(num_steps: int, batch: int, masked: bool, reverse: bool) -> Plan:
-    """One chunk, since everything is kept anyway; several with a mask."""
-    if not masked or batch < QUARTERS or num_steps < 2 * MASKED_CHUNKS:
-        return Plan(num_steps, num_steps, (batch,), reverse)
-    rows = tuple(-(-batch * part // QUARTERS) for part in range(1, QUARTERS + 1))
-    return Plan(num_steps, -(-num_steps // MASKED_CHUNKS), rows, reverse)
+
+def gradient_plan(steps: tuple[int, int], num_weights: int, *, masked: bool, reverse: bool) -> Plan:
+    """One chunk, since everything is kept anyway; blocks with a mask."""
+    num_steps, num_rows = steps
+    blocks = 1
+    if masked and num_steps * num_rows * num_weights >= BLOCKED_WORK:
+        wanted = BLOCKS if num_weights <= HALVED_WEIGHTS else BLOCKS[-1:]
+        blocks = next((number for number in wanted if num_rows % number == 0), 1)
+    return Plan(num_steps, num_rows, num_steps, blocks, reverse)
 
 
-def inference_plan(plan: Plan, step_bytes: int, num_weights: int) -> Plan:
+def inference_plan(plan: Plan, row_bytes: int, num_weights: int) -> Plan:
     """Cut a `gradient_plan` so that projected inputs stay in the cache, and threads are busy.
 
-    `step_bytes` is the size of one projected step, `num_weights` that of the recurrent matrix.
+    `row_bytes` is the size of one projected step of one row, `num_weights` that of the recurrent
+    matrix.
     """
-    count = max(plan.num_chunks, round(plan.num_steps * step_bytes / CHUNK_BYTES))
-    chunk = -(-plan.num_steps // min(count, plan.num_steps))
+    total = plan.num_steps * plan.num_rows // plan.blocks * row_bytes
+    count = min(max(1, round(total / CHUNK_BYTES)), plan.num_steps)
+    # A divisor of T makes the chunks alike, which compiles to less.
+    even = (n for n in range(count, 2 * count) if plan.num_steps % n == 0)
+    chunk = -(-plan.num_steps // next(even, count))
     halves = THREADED_WEIGHTS <= num_weights <= HALVED_WEIGHTS and jax.default_backend() == "cpu"
     return plan._replace(chunk=chunk, halves=halves)
 
@@ -94,35 +96,27 @@ def row_order(mask: Bool[Array, "T B"]) -> Int[Array, " B"]:
     return jnp.argsort(-mask.sum(0, dtype=jnp.int32), stable=True)
 
 
-def levels(plan: Plan, mask: Bool[Array, "T B"] | None) -> Int[Array, " K"] | None:
-    """Which entry of `plan.rows` each chunk needs; -1 where a chunk has no valid step."""
-    if len(plan.rows) == 1 or mask is None:
-        return None
-    starts = jnp.arange(plan.num_chunks, dtype=jnp.int32) * plan.chunk
-    first = jnp.minimum(starts, plan.num_steps - plan.chunk)
-
-    def needed(start: Array) -> Array:
-        window = jax.lax.dynamic_slice_in_dim(mask, start, plan.chunk)
-        ranks = jnp.arange(1, mask.shape[1] + 1, dtype=jnp.int32)
-        return jnp.where(window.any(0), ranks, 0).max()
-
-    counts = jax.vmap(needed)(first)
-    level = jnp.searchsorted(jnp.asarray(plan.rows, jnp.int32), counts).astype(jnp.int32)
-    return jnp.where(counts == 0, -1, level)
+def spans(plan: Plan, mask: Array) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
+    """The first step that counts in each block, and the one after the last."""
+    valid = mask.reshape(plan.num_steps, plan.blocks, -1).any(-1)
+    steps = jnp.arange(plan.num_steps, dtype=jnp.int32)[:, None]
+    begin = jnp.where(valid, steps, plan.num_steps).min(0)
+    end = jnp.where(valid, steps + 1, 0).max(0)
+    return jnp.minimum(begin, end), end
 
 
 class Chunk(NamedTuple):
-    """One chunk to be run.
+    """One chunk of steps to be run on one block of rows.
 
     Attributes:
-        rows: on how many rows.
-        start: the step that it is counted from.
+        rows: the block.
+        start: the step that the chunk is counted from.
         first: the first step visited, counted from `start`.
         loop: `body, state, buffers -> state, buffers`, with
             `body(step, part, state, buffers)`, `step` counted from `start`, `state` of the part.
     """
 
-    rows: int
+    rows: Part
     start: Any
     first: Any
     loop: Callable[[Callable[..., Any], PyTree, PyTree], tuple[PyTree, PyTree]]
@@ -132,19 +126,49 @@ Visit = Callable[[Chunk, PyTree, PyTree], tuple[PyTree, PyTree]]
 
 
 def sweep(
-    plan: Plan, chunk_levels: Array | None, visit: Visit, carry: PyTree, buffers: PyTree
+    plan: Plan, mask: Array | None, visit: Visit, carry: PyTree, buffers: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Visit every chunk in order; `carry` leads with an axis of rows, `buffers` are whole."""
+    """Visit all there is; `carry` leads with an axis of rows, `buffers` are whole."""
+    if plan.blocks == 1 or mask is None:
+        rows = Part(0, plan.num_rows)
+        return _sweep_block(plan, rows, (0, plan.num_steps), visit, (carry, buffers))
+    begin, end = spans(plan, mask)
+    count = plan.num_rows // plan.blocks
+
+    def block(number: Any, state: PyTree) -> PyTree:
+        carry, buffers = state
+        rows = Part(number * count, count)
+        state = (_cut(carry, rows), buffers)
+        part, buffers = _sweep_block(plan, rows, (begin[number], end[number]), visit, state)
+        carry = jax.tree.map(
+            lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, rows.begin, 0), carry, part
+        )
+        return carry, buffers
+
+    return jax.lax.fori_loop(0, plan.blocks, block, (carry, buffers))
+
+
+def _sweep_block(
+    plan: Plan, rows: Part, span: tuple[Any, Any], visit: Visit, state: PyTree
+) -> PyTree:
+    """Visit the chunks that a span of steps touches, and in them the steps of the span."""
+    begin, end = span
     last = plan.num_steps - plan.chunk
+    low, high = begin // plan.chunk, -(-end // plan.chunk)
 
-    def chunk(number: Any, state: PyTree) -> PyTree:
-        number = plan.num_chunks - 1 - number if plan.reverse else number
+    def chunk(count: Any, state: PyTree) -> PyTree:
+        number = high - 1 - count if plan.reverse else low + count
         # The last window is shifted to end with the sequence; its first steps are not its own.
-        start = jnp.minimum(number * plan.chunk, last) if last else 0
-        skipped = number * plan.chunk - start if plan.num_steps % plan.chunk else 0
-        first = plan.chunk - 1 if plan.reverse else skipped
+        own = number * plan.chunk
+        start = jnp.minimum(own, last) if last else 0
+        if isinstance(end, int) and plan.num_steps % plan.chunk == 0:
+            left, right = 0, plan.chunk
+        else:
+            left = jnp.maximum(own, begin) - start
+            right = jnp.minimum(own + plan.chunk, end) - start
+        first = right - 1 if plan.reverse else left
 
-        def loop(rows: int, body: Callable[..., Any], state: PyTree, buffers: PyTree) -> Any:
+        def loop(body: Callable[..., Any], state: PyTree, buffers: PyTree) -> Any:
             parts = plan.parts(rows)
 
             def one(count: Any, state: Any) -> Any:
@@ -156,45 +180,24 @@ def sweep(
                     out.append(mine)
                 return tuple(out), buffers
 
-            states = tuple(_cut(state, part) for part in parts)
-            states, buffers = jax.lax.fori_loop(0, plan.chunk - skipped, one, (states, buffers))
+            begins = [part._replace(begin=part.begin - rows.begin) for part in parts]
+            states = tuple(_cut(state, part) for part in begins)
+            states, buffers = jax.lax.fori_loop(0, right - left, one, (states, buffers))
             if len(parts) == 1:
                 return states[0], buffers
             return jax.tree.map(lambda *xs: jnp.concatenate(xs), *states), buffers
 
-        def on(rows: int, start: Any, state: PyTree) -> PyTree:
-            carry, buffers = state
-            whole = Chunk(rows, start, first, functools.partial(loop, rows))
-            head, buffers = visit(whole, _head(carry, rows), buffers)
-            return _put_head(carry, head), buffers
+        return visit(Chunk(rows, start, first, loop), *state)
 
-        if chunk_levels is None:
-            return on(plan.rows[-1], start, state)
-        for level, rows in enumerate(plan.rows):
-            # A loop of no or one pass, since a conditional would copy every buffer. The count,
-            # which is 0, keeps XLA from hoisting the projection out of the loop.
-            def once(count: Any, state: PyTree, rows: int = rows) -> PyTree:
-                return on(rows, start + count, state)
-
-            times = (chunk_levels[number] == level).astype(jnp.int32)
-            state = jax.lax.fori_loop(0, times, once, state)
-        return state
-
-    if plan.num_chunks == 1 and chunk_levels is None:
-        return chunk(0, (carry, buffers))
-    return jax.lax.fori_loop(0, plan.num_chunks, chunk, (carry, buffers))
+    if plan.chunk == plan.num_steps:
+        return chunk(0, state)
+    return jax.lax.fori_loop(0, high - low, chunk, state)
 
 
 def _cut(tree: PyTree, part: Part) -> PyTree:
-    return jax.tree.map(lambda x: x[part.begin : part.begin + part.count], tree)
+    def leaf(x: Array) -> Array:
+        if x.shape[0] == part.count:
+            return x
+        return jax.lax.dynamic_slice_in_dim(x, part.begin, part.count)
 
-
-def _head(tree: PyTree, rows: int) -> PyTree:
-    return jax.tree.map(lambda x: x[:rows], tree)
-
-
-def _put_head(tree: PyTree, heads: PyTree) -> PyTree:
-    def leaf(x: Array, head: Array) -> Array:
-        return head if x.shape == head.shape else x.at[: head.shape[0]].set(head)
-
-    return jax.tree.map(leaf, tree, heads)
+    return jax.tree.map(leaf, tree)
