@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint parity bench docs dev clean
+.PHONY: demo test lint parity bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -20,9 +20,16 @@ lint: $(VENV)/.dev
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
-bench: $(VENV)/.examples
+# Half an hour of timing on two cores; close other load first.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python benchmarks/side_by_side.py --odd
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/memory.py
+
+bench-smoke: $(VENV)/.bench
+	$(BIN)/python benchmarks/side_by_side.py --quick --out benchmarks/output
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -56,6 +56,7 @@ def unroll(
         reverse: read from the last step to the first; `ys[t]` still answers `xs[t]`.
         key: switches on the noise of the cell, if it has any; None means no noise.
         method: how to run, such as `Scan()` or `Chunked(256)`; None picks one (see `explain`).
+            What it picks may have first derivatives in reverse mode only; `Scan()` has all.
 
     Returns:
         The final carry, and the outputs `ys`, `(T, *batch, H)`.
@@ -118,7 +119,8 @@ def explain(
         >>> cell = rnnjax.elman(5)
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> print(rnnjax.explain(cell, params, jnp.ones((7, 2, 3))))
-        Scan(unroll=1): the plain scan over time, the definition
+        Fused(keep_gates=True, segment=None): a cell whose whole sequence has a gradient of its own
+          not Scan: Fused is faster; ask for Scan by name for forward mode or second derivatives
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)

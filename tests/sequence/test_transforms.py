@@ -63,7 +63,8 @@ def test_jacobian_and_hessian(x64):
     cell, params, xs, carry = problem(dtype=jnp.float64, shape=(3, 2, 2), hidden=2)
 
     def run(carry):
-        return rnnjax.unroll(cell, params, xs, carry, lengths=np.array([3, 1]))
+        lengths = np.array([3, 1])
+        return rnnjax.unroll(cell, params, xs, carry, lengths=lengths, method=rnnjax.Scan())
 
     def loss(carry):
         return sum(jnp.sum(leaf**3) for leaf in jax.tree.leaves(run(carry)))
@@ -208,7 +209,7 @@ def test_one_scan_with_one_matmul_in_its_body(name, bidirectional):
     cell = registry.CELLS[name](3)
     layer = rnnjax.bidirectional(cell) if bidirectional else rnnjax.recurrent(cell)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), 2))
-    run = functools.partial(layer.apply, lengths=LENGTHS)
+    run = functools.partial(layer.apply, lengths=LENGTHS, method=rnnjax.Scan())
     program = jax.make_jaxpr(run)(params, jnp.ones(SHAPE)).jaxpr
     (scan,) = found(program, "scan")
     products = found(scan.params["jaxpr"].jaxpr, "dot_general")
@@ -222,7 +223,7 @@ def test_one_scan_with_one_matmul_in_its_body(name, bidirectional):
 
 def test_scan_unrolls_as_it_is_told():
     cell, params, xs, _ = problem()
-    for method, unroll in [(None, 1), (rnnjax.Scan(unroll=3), 3)]:
+    for method, unroll in [(rnnjax.Scan(), 1), (rnnjax.Scan(unroll=3), 3)]:
         run = functools.partial(rnnjax.unroll, cell, method=method)
         (scan,) = found(jax.make_jaxpr(run)(params, xs).jaxpr, "scan")
         assert scan.params["unroll"] == unroll

@@ -59,9 +59,7 @@ def outer(
     xs: Float[Array, "T B rows"], deltas: Float[Array, "T B G"], dtype: Any
 ) -> Float[Array, "rows G"]:
     """The gradient of a weight: one product over all steps and rows, inputs in `dtype`."""
-    return jnp.einsum(
-        "tbi,tbj->ij",
-        xs.astype(dtype),
-        deltas.astype(dtype),
-        preferred_element_type=deltas.dtype,
-    )
+    # Both axes as one before the product: XLA would order them otherwise, and copy `deltas`.
+    rows = xs.astype(dtype).reshape(-1, xs.shape[-1])
+    columns = deltas.astype(dtype).reshape(-1, deltas.shape[-1])
+    return jnp.matmul(rows.T, columns, preferred_element_type=deltas.dtype)
