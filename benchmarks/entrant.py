@@ -7,8 +7,9 @@ import statistics
 import time
 from typing import Any
 
-import check
 import numpy as np
+
+import check
 from cases import Case
 from client import Worker, WorkerError
 

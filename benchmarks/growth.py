@@ -12,14 +12,15 @@ import pathlib
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
+from rich.console import Console
+
 import peers
 import session
 from cases import MODES, Case, flops
-from matplotlib.ticker import LogLocator, NullFormatter
 from outcome import Outcome
 from picture import STYLES
 from race import Budget
-from rich.console import Console
 
 HERE = pathlib.Path(__file__).parent
 NAMES = [session.OURS, "nnx", "torch"]

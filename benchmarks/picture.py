@@ -4,9 +4,10 @@ import pathlib
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
 import peers
 from cases import CELLS, MODES
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from outcome import OURS, Outcome, Record
 
 STYLES = {  # colours that also the colour-blind tell apart (Okabe and Ito), and a shape each

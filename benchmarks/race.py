@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
 import peers
 from cases import Case, make_lengths, valid_steps
 from client import Worker, WorkerError

@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 import check
 import machine
 import peers
 from race import Budget, Race
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 OURS = "rnnjax"
 

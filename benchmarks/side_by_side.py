@@ -13,6 +13,8 @@ import math
 import pathlib
 import re
 
+from rich.console import Console
+
 import cases
 import peers
 import report
@@ -21,7 +23,6 @@ import tables
 from cases import Case
 from outcome import Outcome
 from race import Budget
-from rich.console import Console
 
 HERE = pathlib.Path(__file__).parent
 

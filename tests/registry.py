@@ -27,6 +27,9 @@ METHODS = {
     "chunks of 4": rnnjax.Chunked(4),
 }
 
+# Those that run any cell, with or without a standard form.
+GENERAL_METHODS = [name for name in METHODS if not name.startswith("fused")]
+
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import differ, made, run, same
 from registry import inputs
 
 import rnnjax
+from peers import differ, made, run, same
 
 T, B, D, H = 6, 3, 4, 5
 LENGTHS = np.array([T, 4, 0], np.int32)

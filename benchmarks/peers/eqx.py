@@ -6,8 +6,8 @@ import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import Case, Data, Weights
 
+from cases import Case, Data, Weights
 from peers import Program
 from peers.in_jax import JaxProgram, Network
 from peers.in_jax import device as device

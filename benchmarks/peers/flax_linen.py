@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from cases import Case, Data, Weights
 from flax import linen as nn
 
+from cases import Case, Data, Weights
 from peers import Program
 from peers.in_jax import JaxProgram, Network, join
 from peers.in_jax import device as device

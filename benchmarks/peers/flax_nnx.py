@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from cases import Case, Data, Weights
 from flax import nnx
 
+from cases import Case, Data, Weights
 from peers import Program
 from peers.in_jax import JaxProgram, Network
 from peers.in_jax import device as device

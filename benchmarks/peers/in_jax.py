@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import Case, Data, Weights
 
+from cases import Case, Data, Weights
 from peers import inference_results, training_results
 
 

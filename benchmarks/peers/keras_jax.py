@@ -5,8 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from cases import Case, Data, Weights
 
+from cases import Case, Data, Weights
 from peers import Program
 from peers.in_jax import JaxProgram, Network, join
 from peers.in_jax import device as device

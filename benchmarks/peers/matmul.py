@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import Case, Data
 
+from cases import Case, Data
 from peers import Program
 from peers.in_jax import device as device
 

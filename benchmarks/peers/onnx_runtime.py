@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-import machine
 import numpy as np
 import onnxruntime
-from cases import Case, Data, Weights
 from onnx import TensorProto, helper, numpy_helper
 
+import machine
+from cases import Case, Data, Weights
 from peers import Program, inference_results
 
 OPSET, IR = 14, 8  # old ones, which every release reads

@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-import machine
 import numpy as np
 import torch
-from cases import Case, Data, Weights
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import machine
+from cases import Case, Data, Weights
 from peers import Program, inference_results, training_results
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

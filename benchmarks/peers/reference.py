@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from cases import Case, Data
 
 import rnnjax
+from cases import Case, Data
 from peers import Program, ours
 from peers.in_jax import JaxProgram
 from peers.in_jax import device as device

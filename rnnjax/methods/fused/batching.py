@@ -60,7 +60,10 @@ def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]
 
     @mapped.def_vmap
     def rule(size: int, batched: Any, weights: PyTree, timed: PyTree, begin: PyTree) -> Any:
-        assert not any(jax.tree.leaves(batched[0])), "one_by_one takes networks apart"
+        if any(jax.tree.leaves(batched[0])):
+            axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
+            out = jax.vmap(loop, in_axes=axes, axis_size=size)(weights, timed, begin)
+            return out, _all_true(out)
         timed, begin = _fold(timed, batched[1], size, 1), _fold(begin, batched[2], size, 0)
         out = mapped(weights, timed, begin)
         out = (*(_unfold(part, size, 1) for part in out[:-1]), _unfold(out[-1], size, 0))

@@ -67,4 +67,5 @@ def equations(activation: Activation) -> Equations:
         recurrent=lambda w: w.w_hh.T,
         operand=lambda deltas: deltas[0],
         gradients=gradients,
+        reads_ahead=True,
     )

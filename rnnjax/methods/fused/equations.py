@@ -30,7 +30,8 @@ class Equations(NamedTuple):
         gradients: `deltas, starts, params, dtype -> params`, each but `w_ih` one product or sum
             over all steps.
         reads_ahead: whether the forward step wants its projected input as an array of its own.
-            That costs a copy, and lets XLA vectorise a step that reads it in several places.
+            That costs a copy of one step. It lets XLA vectorise a step that reads it in several
+            places, and write to the buffer in place where one of them may come after the write.
     """
 
     weights: Callable[[PyTree, Any], Any]

@@ -144,6 +144,7 @@ def whole_sequence(problem: Problem, operands: Operands) -> tuple[PyTree, Float[
 
 def whole_sequence_forward(problem: Problem, operands: Operands) -> Any:
     """The same, and what the gradient needs."""
+    operands = first_order(operands)
     out, kept = apart(forward, problem)(operands.params, operands._replace(params=None))
     return out, (operands.params, kept)
 
@@ -170,9 +171,9 @@ def recompute(
 
 
 @jax.custom_jvp
-def first_order(cotangents: PyTree) -> PyTree:
-    """The same, but whoever differentiates the backward pass is told what to do."""
-    return cotangents
+def first_order(tree: PyTree) -> PyTree:
+    """The same, but whoever differentiates a gradient is told what to do."""
+    return tree
 
 
 @first_order.defjvp
