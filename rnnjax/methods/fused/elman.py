@@ -50,11 +50,12 @@ def backward(
 
 
 def gradients(
-    deltas: tuple[Array, ...], starts: ElmanCarry, params: ElmanParams, dtype: Any
+    xs: Array, deltas: tuple[Array, ...], starts: ElmanCarry, params: ElmanParams, dtype: Any
 ) -> ElmanParams:
-    """The gradients of the recurrent weights and of the bias."""
+    """The gradients of the weights and of the bias."""
     db = None if params.b is None else deltas[0].sum((0, 1))
-    return ElmanParams(None, outer(starts.h, deltas[0], dtype), db)
+    dw_ih, dw_hh = (outer(x, deltas[0], dtype) for x in (xs, starts.h))
+    return ElmanParams(dw_ih, dw_hh, db)
 
 
 @functools.lru_cache(maxsize=64)

@@ -27,8 +27,7 @@ class Equations(NamedTuple):
         backward: `weights, kept, start, dcarry -> dstart, deltas`, all but the recurrent product.
         recurrent: `weights -> matrix` of that product in the backward pass.
         operand: `deltas -> array`, what the product multiplies.
-        gradients: `deltas, starts, params, dtype -> params`, each but `w_ih` one product or sum
-            over all steps.
+        gradients: `xs, deltas, starts, params, dtype -> params`, products and sums over all steps.
         reads_ahead: whether the forward step wants its projected input as an array of its own.
             That costs a copy of one step. It lets XLA vectorise a step that reads it in several
             places, and write to the buffer in place where one of them may come after the write.

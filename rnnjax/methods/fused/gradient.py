@@ -11,7 +11,6 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused import loops
 from rnnjax.methods.fused.batching import as_rows, one_by_one
-from rnnjax.methods.fused.equations import outer
 from rnnjax.methods.fused.loops import Problem
 from rnnjax.methods.fused.schedule import row_order
 
@@ -35,8 +34,8 @@ class Operands(NamedTuple):
     mask: Bool[Array, "T B"] | None
     restarts: Bool[Array, "T B"] | None
 
-    def take_rows(self, order: Array) -> "Operands":
-        """The same with rows in another order."""
+    def take_rows(self, order: Array | None) -> "Operands":
+        """The same with rows in another order; None leaves them."""
         return Operands(
             self.params,
             take(self.xs, order, 1),
@@ -81,7 +80,7 @@ def read_only(problem: Problem, operands: Operands, *, keep_starts: bool) -> Any
     params, xs, carry, fresh, mask, restarts = operands
     loop = as_rows(functools.partial(loops.infer, problem, keep_starts))
     weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
-    return loop(weights, loops.Timed(xs, mask, restarts), (carry, fresh))
+    return loop(weights, (xs, loops.Flags(mask, restarts)), (carry, fresh))
 
 
 def infer(problem: Problem, params: PyTree, operands: Operands) -> tuple[PyTree, Array]:
@@ -100,7 +99,7 @@ def forward(problem: Problem, params: PyTree, operands: Operands) -> Any:
         zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
         loop = as_rows(functools.partial(loops.forward, problem))
         weights = problem.equations.weights(params, problem.dtype)
-        ys, kept, carry = loop(weights, loops.Timed(zs, mask, restarts), (carry, fresh))
+        ys, kept, carry = loop(weights, (zs, loops.Flags(mask, restarts)), (carry, fresh))
     else:
         ys, starts, carry = read_only(problem, operands, keep_starts=True)
         kept = loops.Kept(None, starts)
@@ -118,16 +117,14 @@ def backward(problem: Problem, params: PyTree, rest: tuple[Residuals, Any]) -> O
     if kept.columns is None:
         columns = recompute(problem, params, weights, operands, kept.starts)
         kept = kept._replace(columns=columns)
-    timed = (kept, dys, loops.Timed(None, mask, operands.restarts))
+    timed = (kept, dys, loops.Flags(mask, operands.restarts))
     loop = as_rows(functools.partial(loops.backward, problem))
     deltas, (dcarry, dfresh) = loop(weights, timed, dcarry)
 
-    dparams = problem.equations.gradients(deltas, kept.starts, params, problem.dtype)
-    dparams = dparams._replace(w_ih=outer(xs, deltas[0], problem.dtype))
+    dparams = problem.equations.gradients(xs, deltas, kept.starts, params, problem.dtype)
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
     gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
-    if order is not None:
-        gradients = gradients.take_rows(inverse(order))
+    gradients = gradients.take_rows(inverse(order))
     return loops.typed(gradients, operands._replace(params=params, mask=None, restarts=None))
 
 

@@ -93,25 +93,27 @@ def backward_reset_before(
 
 
 def gradients(
-    deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
+    xs: Array, deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
 ) -> GRUParams:
-    """The gradients of the recurrent weights and of both biases."""
+    """The gradients of the weights and of both biases."""
     # The whole of the first product, since to cut its operand would copy it.
     d_gates, _ = split(outer(starts.h, deltas[0], dtype))
     dw_hh = [d_gates, outer(starts.h, deltas[1], dtype)]
     db = None if params.b is None else deltas[0].sum((0, 1))
     db_hn = None if params.b_hn is None else deltas[1].sum((0, 1))
-    return GRUParams(None, jnp.concatenate(dw_hh, axis=-1), db, db_hn)
+    dw_ih = outer(xs, deltas[0], dtype)
+    return GRUParams(dw_ih, jnp.concatenate(dw_hh, axis=-1), db, db_hn)
 
 
 def gradients_reset_before(
-    deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
+    xs: Array, deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
 ) -> GRUParams:
-    """The gradients of the recurrent weights and of the bias."""
+    """The gradients of the weights and of the bias."""
     d_gates, d_n = split(deltas[0])
     dw_hh = [outer(starts.h, d_gates, dtype), outer(deltas[1], d_n, dtype)]
     db = None if params.b is None else deltas[0].sum((0, 1))
-    return GRUParams(None, jnp.concatenate(dw_hh, axis=-1), db)
+    dw_ih = outer(xs, deltas[0], dtype)
+    return GRUParams(dw_ih, jnp.concatenate(dw_hh, axis=-1), db)
 
 
 AFTER = Equations(

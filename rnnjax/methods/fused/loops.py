@@ -47,10 +47,9 @@ class Problem(NamedTuple):
         return gradient_plan(size, w_hh.size, masked=mask is not None, reverse=self.reverse)
 
 
-class Timed(NamedTuple):
-    """What differs from step to step: `(T, B, ...)`; None where there is none."""
+class Flags(NamedTuple):
+    """What every step is told, `(T, B)`; None where there is none."""
 
-    xs: Array
     mask: Bool[Array, "T B"] | None
     restarts: Bool[Array, "T B"] | None
 
@@ -59,11 +58,11 @@ class Kept(NamedTuple):
     """What the forward pass leaves for the backward pass.
 
     Attributes:
-        columns: the buffers of `Equations`, `(T, B, ...)`.
+        columns: the buffers of `Equations`, `(T, B, ...)`; None where they are computed again.
         starts: the carry that each step began from, `(T, B, H)`.
     """
 
-    columns: tuple[Array, ...]
+    columns: tuple[Array, ...] | None
     starts: PyTree
 
 
@@ -104,12 +103,12 @@ def put_columns(
     return tuple(out)
 
 
-def blank(steps: tuple[int, int], like: Array, dtype: Any) -> Array:
+def blank(steps: tuple[int, ...], like: Array, dtype: Any) -> Array:
     """A buffer for what is as wide as `like`; zero, since padding may never be visited."""
     return varying_zeros((*steps, like.shape[-1]), dtype, like=like)
 
 
-def blank_starts(steps: tuple[int, int], carry: PyTree) -> PyTree:
+def blank_starts(steps: tuple[int, ...], carry: PyTree) -> PyTree:
     """Buffers for the carries that steps begin from."""
     return jax.tree.map(lambda c: blank(steps, c, c.dtype), carry)
 
@@ -120,7 +119,7 @@ def typed(tree: PyTree, like: PyTree) -> PyTree:
 
 
 def advance(
-    equations: Equations, weights: Any, carry: PyTree, z: Array, fresh: PyTree, now: Timed
+    equations: Equations, weights: Any, carry: PyTree, z: Array, fresh: PyTree, now: Flags
 ) -> tuple[PyTree, Array, PyTree, tuple[Columns, ...]]:
     """One masked step: the new carry, the output, where it began and what it keeps."""
     start = carry if now.restarts is None else keep(now.restarts, fresh, carry)
@@ -134,16 +133,15 @@ def advance(
 
 
 def infer(
-    problem: Problem, keep_starts: bool, weights: Any, timed: Timed, begin: Any
+    problem: Problem, keep_starts: bool, weights: Any, timed: tuple[Array, Flags], begin: Any
 ) -> tuple[Float[Array, "T B H"], PyTree, PyTree]:
     """Run without keeping gates, the inputs projected chunk by chunk."""
     w_ih, weights = weights
     carry, fresh = begin
-    xs = timed.xs
-    flags = timed._replace(xs=None)
+    xs, flags = timed
     equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
     row_bytes = w_ih.shape[1] * jnp.dtype(gate_dtype).itemsize
-    plan = problem.plan(xs, weights.w_hh, timed.mask)
+    plan = problem.plan(xs, weights.w_hh, flags.mask)
     plan = inference_plan(plan, row_bytes, weights.w_hh.size)
 
     def visit(chunk, state, buffers):
@@ -171,18 +169,18 @@ def infer(
     ys = blank(xs.shape[:2], carry.h, dtype)
     starts = blank_starts(xs.shape[:2], carry) if keep_starts else None
     buffers = (ys, starts)
-    state, (ys, starts) = sweep(plan, timed.mask, visit, (carry, fresh), buffers)
+    state, (ys, starts) = sweep(plan, flags.mask, visit, (carry, fresh), buffers)
     return ys, starts, state[0]
 
 
 def forward(
-    problem: Problem, weights: Any, timed: Timed, begin: Any
+    problem: Problem, weights: Any, timed: tuple[Array, Flags], begin: Any
 ) -> tuple[Float[Array, "T B H"], Kept, PyTree]:
-    """Run and keep; `timed.xs` are projected inputs, whose place the kept columns take."""
+    """Run and keep; `timed` begins with projected inputs, whose place the kept columns take."""
     carry, fresh = begin
-    zs, flags = timed.xs, timed._replace(xs=None)
+    zs, flags = timed
     equations, steps = problem.equations, zs.shape[:2]
-    plan = problem.plan(zs, weights.w_hh, timed.mask)
+    plan = problem.plan(zs, weights.w_hh, flags.mask)
 
     def visit(chunk, state, buffers):
         start = chunk.start
@@ -206,13 +204,13 @@ def forward(
     _, kept = jax.eval_shape(equations.forward, weights, carry, zs[0])
     columns = (zs, *(blank(steps, carry.h, zs.dtype) for _ in kept[1:]))  # all as wide as h
     buffers = (columns, blank_starts(steps, carry), blank(steps, carry.h, problem.dtype))
-    state, buffers = sweep(plan, timed.mask, visit, (carry, fresh), buffers)
+    state, buffers = sweep(plan, flags.mask, visit, (carry, fresh), buffers)
     columns, starts, ys = buffers
     return ys, Kept(columns, starts), state[0]
 
 
 def backward(
-    problem: Problem, weights: Any, timed: tuple, dcarry: PyTree
+    problem: Problem, weights: Any, timed: tuple[Kept, Array, Flags], dcarry: PyTree
 ) -> tuple[tuple[Array, ...], tuple[PyTree, PyTree]]:
     """Turn kept columns into cotangents; also those of the first carry and of `fresh`."""
     kept, dys, flags = timed

@@ -59,11 +59,12 @@ def backward(
 
 
 def gradients(
-    deltas: tuple[Array, ...], starts: LSTMCarry, params: LSTMParams, dtype: Any
+    xs: Array, deltas: tuple[Array, ...], starts: LSTMCarry, params: LSTMParams, dtype: Any
 ) -> LSTMParams:
-    """The gradients of the recurrent weights and of the bias."""
+    """The gradients of the weights and of the bias."""
     db = None if params.b is None else deltas[0].sum((0, 1))
-    return LSTMParams(None, outer(starts.h, deltas[0], dtype), db)
+    dw_ih, dw_hh = (outer(x, deltas[0], dtype) for x in (xs, starts.h))
+    return LSTMParams(dw_ih, dw_hh, db)
 
 
 EQUATIONS = Equations(

@@ -93,7 +93,8 @@ class Fused:
         params = call.params._replace(initial=None)
         begin, fresh = folded(call.carry), folded(call.fresh)
         operands = Operands(params, timed(xs), begin, fresh, timed(mask), timed(restarts))
-        carry, ys = whole_sequence(problem, vary(operands, varying_axes(operands)))
+        out: Any = whole_sequence(problem, vary(operands, varying_axes(operands)))
+        carry, ys = out
         carry = jax.tree.map(lambda c: c.reshape(*batch, c.shape[-1]), carry)
         return carry, ys.reshape(*ys.shape[:1], *batch, ys.shape[-1])
 
