@@ -36,9 +36,9 @@ class Fused:
     TypeError, and `Scan` serves them.
 
     Attributes:
-        keep_gates: whether the forward pass keeps the activated gates. Without them a gradient
-            asks one more product over all steps, and in return holds just the carries until
-            the backward pass begins.
+        keep_gates: whether the forward pass keeps the activated gates. Without them it keeps
+            just the carries, so that of a stack one layer's gates are alive at a time; a
+            gradient then asks one more product over all steps, and for that layer more memory.
         segment: steps between two carries that are kept; each segment is computed once more in
             the backward pass, so that memory is that of one segment and of T / segment carries.
             None keeps what all steps need.
