@@ -23,6 +23,8 @@ from rnnjax.methods.fused.schedule import (
 )
 from rnnjax.methods.manual import varying_zeros
 
+FEW_ROWS = 8  # up to here a copy of the projected input costs more than it saves
+
 
 class Problem(NamedTuple):
     """The static part.
@@ -162,7 +164,8 @@ def infer(
                 ahead = row(zs, plan.ahead(step), inside)
             return (carry, fresh, ahead), (put(ys, start + step, part, y), starts)
 
-        first = row(zs, chunk.first, Part(0, rows.count)) if equations.reads_ahead else None
+        reads_ahead = equations.reads_ahead and rows.count > FEW_ROWS
+        first = row(zs, chunk.first, Part(0, rows.count)) if reads_ahead else None
         (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 
