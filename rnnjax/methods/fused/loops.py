@@ -23,7 +23,7 @@ from rnnjax.methods.fused.schedule import (
 )
 from rnnjax.methods.manual import varying_zeros
 
-FEW_ROWS = 8  # up to here a copy of the projected input costs more than it saves
+FEW_ROWS = 1  # up to here a copy of the projected input costs more than it saves
 
 
 class Problem(NamedTuple):
