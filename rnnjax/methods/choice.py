@@ -8,6 +8,8 @@ from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.scan import Scan
 
+NAMED = "another method was asked for by name"
+
 
 class Explanation(NamedTuple):
     """What would run, why, and why each other method was passed over.
@@ -31,37 +33,39 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: `Fused()` wherever it can serve, and `Scan()` elsewhere. Measured on CPU
-    (`benchmarks/NOTES.md`), its gradients took about 0.4 to 0.95 of the time of Scan's for
-    batches, its inference at most as long.
+    The rule for None: `Fused()` wherever it can serve, and `Scan()` elsewhere
+    (`benchmarks/results/against_scan` has both beside each other).
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
     why_not_fused = Fused().why_not(call)
-    others = {
-        "Fused": why_not_fused or "another method was asked for by name",
-        "Scan": "Fused is faster; ask for Scan by name for forward mode or second derivatives",
+    reasons = {
+        "Fused": why_not_fused,
+        "Scan": "ask for it by name for forward mode or second derivatives",
         "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
     }
-    chosen: Method
     if method is not None:
-        check_method(function, method)
-        why_not = method.why_not(call)
-        if why_not is not None:
-            way_out = "use another method, or None to have one picked"
-            _checks.refuse(
-                function, "method", f"serve this call, but {method} cannot", why_not, way_out
-            )
+        check_able(function, method, call)
         chosen, reason = method, "asked for by name"
-        others["Scan"] = "another method was asked for by name"
+        reasons |= {"Fused": why_not_fused or NAMED, "Scan": NAMED}
     elif why_not_fused is None:
         chosen, reason = Fused(), "a cell whose whole sequence has a gradient of its own"
     else:
         chosen, reason = Scan(), "the plain scan over time, the definition"
-    name = type(chosen).__name__
-    return Explanation(chosen, reason, tuple(item for item in others.items() if item[0] != name))
+    passed_over = {name: why for name, why in reasons.items() if name != type(chosen).__name__}
+    return Explanation(chosen, reason, tuple(passed_over.items()))
+
+
+def check_able(function: str, method: Method, call: Call) -> None:
+    """Refuse what is no method, or cannot serve."""
+    check_method(function, method)
+    why_not = method.why_not(call)
+    if why_not is not None:
+        way_out = "use another method, or None to have one picked"
+        wanted = f"serve this call, but {method} cannot"
+        _checks.refuse(function, "method", wanted, why_not, way_out)
 
 
 def check_method(function: str, method: object) -> None:

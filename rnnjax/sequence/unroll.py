@@ -120,7 +120,7 @@ def explain(
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> print(rnnjax.explain(cell, params, jnp.ones((7, 2, 3))))
         Fused(keep_gates=True, segment=None): a cell whose whole sequence has a gradient of its own
-          not Scan: Fused is faster; ask for Scan by name for forward mode or second derivatives
+          not Scan: ask for it by name for forward mode or second derivatives
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)

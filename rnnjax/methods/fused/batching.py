@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+from rnnjax.methods.fused.schedule import on_cpu
 
 UNROLLED = 4  # networks up to this number are written out, which spares copies of what they keep
 
 
 def one_by_one(run: Callable[[PyTree, PyTree], Any]) -> Callable[[PyTree, PyTree], Any]:
     """Make `run(weights, rest)` take a `vmap` over weights one network after the other."""
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return run
 
     @jax.custom_batching.custom_vmap
@@ -51,7 +52,7 @@ def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]
     Leaves of `timed`, and of all results but the last, are `(T, B, ...)`; those of `begin` and
     of the last result are `(B, ...)`.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return loop
 
     @jax.custom_batching.custom_vmap

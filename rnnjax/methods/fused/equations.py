@@ -42,6 +42,31 @@ class Equations(NamedTuple):
     reads_ahead: bool = False
 
 
+class DenseWeights(NamedTuple):
+    """What the loops of a cell with one recurrent product read."""
+
+    w_hh: Float[Array, "H G"]
+    b: Float[Array, " G"] | None
+
+
+def dense_weights(params: PyTree, dtype: Any) -> DenseWeights:
+    """The recurrent weights in the dtype of the products."""
+    return DenseWeights(params.w_hh.astype(dtype), params.b)
+
+
+def dense_gradients(
+    xs: Array, deltas: tuple[Array, ...], starts: PyTree, params: PyTree, dtype: Any
+) -> PyTree:
+    """The gradients of params with `w_ih`, `w_hh` and `b`, all from the first buffer."""
+    dw_ih, dw_hh = (outer(x, deltas[0], dtype) for x in (xs, starts.h))
+    return params._replace(w_ih=dw_ih, w_hh=dw_hh, b=bias_gradient(deltas[0], params.b))
+
+
+def bias_gradient(deltas: Float[Array, "T B G"], bias: Array | None) -> Float[Array, " G"] | None:
+    """The sum over all steps and rows, if there is a bias."""
+    return None if bias is None else deltas.sum((0, 1))
+
+
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The logistic function by way of tanh, which XLA vectorises better."""
     half = np.asarray(0.5, x.dtype)

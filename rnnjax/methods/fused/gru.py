@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Float
 from rnnjax.cells.dtypes import matmul
 from rnnjax.cells.gru import GRUCarry, GRUParams
-from rnnjax.methods.fused.equations import Columns, Equations, outer, plus, sigmoid
+from rnnjax.methods.fused.equations import (
+    Columns,
+    Equations,
+    bias_gradient,
+    outer,
+    plus,
+    sigmoid,
+)
 
 
 class Weights(NamedTuple):
@@ -16,6 +23,7 @@ class Weights(NamedTuple):
     w_hh: Float[Array, "H G"]
     w_gates: Float[Array, "H gates"]
     w_n: Float[Array, "H H"]
+    w_n_transposed: Float[Array, "H H"]
     b_gates: Float[Array, " gates"] | None
     b_n: Float[Array, " H"] | None
     b_hn: Float[Array, " H"] | None
@@ -26,7 +34,8 @@ def weights(params: GRUParams, dtype: Any) -> Weights:
     w_hh = params.w_hh.astype(dtype)
     cut = 2 * w_hh.shape[0]
     b = (None, None) if params.b is None else (params.b[:cut], params.b[cut:])
-    return Weights(w_hh, w_hh[:, :cut], w_hh[:, cut:], *b, params.b_hn)
+    w_gates, w_n = w_hh[:, :cut], w_hh[:, cut:]
+    return Weights(w_hh, w_gates, w_n, w_n.T, *b, params.b_hn)
 
 
 def split(x: Float[Array, "*batch G"]) -> tuple[Array, Array]:
@@ -66,30 +75,42 @@ def forward_reset_before(
     return GRUCarry(n + update * (h - n)), ((reset, update, n), (passed,))
 
 
+class Slopes(NamedTuple):
+    """What both backward steps begin with; `dn` and `dz` are of the pre-activations."""
+
+    reset: Array
+    update: Array
+    h: Array
+    dn: Array
+    dz: Array
+
+
+def slopes(gates: Array, start: GRUCarry, dh: Array) -> Slopes:
+    """Back through the blend of the candidate and the old carry."""
+    reset, update, n = jnp.split(gates, 3, axis=-1)
+    h = start.h.astype(n.dtype)
+    dn = dh * (1 - update) * (1 - n * n)
+    return Slopes(reset, update, h, dn, dh * (h - n) * update * (1 - update))
+
+
 def backward(
     w: Weights, kept: tuple[Array, ...], start: GRUCarry, dcarry: GRUCarry
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """Cotangents of r, z, n and of the candidate's product."""
     del w
-    reset, update, n = jnp.split(kept[0], 3, axis=-1)
-    h, dh = start.h.astype(n.dtype), dcarry.h
-    dn = dh * (1 - update) * (1 - n * n)
+    reset, update, _, dn, dz = slopes(kept[0], start, dcarry.h)
     dr = dn * kept[1] * reset * (1 - reset)
-    dz = dh * (h - n) * update * (1 - update)
-    return GRUCarry(dh * update), ((dr, dz, dn), (dn * reset,))
+    return GRUCarry(dcarry.h * update), ((dr, dz, dn), (dn * reset,))
 
 
 def backward_reset_before(
     w: Weights, kept: tuple[Array, ...], start: GRUCarry, dcarry: GRUCarry
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """Cotangents of r, z and n; what the candidate's product read stays where it is."""
-    reset, update, n = jnp.split(kept[0], 3, axis=-1)
-    h, dh = start.h.astype(n.dtype), dcarry.h
-    dn = dh * (1 - update) * (1 - n * n)
-    dpassed = matmul(dn, w.w_n.T, w.w_n.dtype, n.dtype)
+    reset, update, h, dn, dz = slopes(kept[0], start, dcarry.h)
+    dpassed = matmul(dn, w.w_n_transposed, w.w_n.dtype, dn.dtype)
     dr = dpassed * h * reset * (1 - reset)
-    dz = dh * (h - n) * update * (1 - update)
-    return GRUCarry(dh * update + dpassed * reset), ((dr, dz, dn), ())
+    return GRUCarry(dcarry.h * update + dpassed * reset), ((dr, dz, dn), ())
 
 
 def gradients(
@@ -99,8 +120,7 @@ def gradients(
     # The whole of the first product, since to cut its operand would copy it.
     d_gates, _ = split(outer(starts.h, deltas[0], dtype))
     dw_hh = [d_gates, outer(starts.h, deltas[1], dtype)]
-    db = None if params.b is None else deltas[0].sum((0, 1))
-    db_hn = None if params.b_hn is None else deltas[1].sum((0, 1))
+    db, db_hn = bias_gradient(deltas[0], params.b), bias_gradient(deltas[1], params.b_hn)
     dw_ih = outer(xs, deltas[0], dtype)
     return GRUParams(dw_ih, jnp.concatenate(dw_hh, axis=-1), db, db_hn)
 
@@ -111,7 +131,7 @@ def gradients_reset_before(
     """The gradients of the weights and of the bias."""
     d_gates, d_n = split(deltas[0])
     dw_hh = [outer(starts.h, d_gates, dtype), outer(deltas[1], d_n, dtype)]
-    db = None if params.b is None else deltas[0].sum((0, 1))
+    db = bias_gradient(deltas[0], params.b)
     dw_ih = outer(xs, deltas[0], dtype)
     return GRUParams(dw_ih, jnp.concatenate(dw_hh, axis=-1), db)
 

@@ -199,8 +199,9 @@ def forward(
                 ahead = row(columns[0], start + plan.ahead(step), part)
             return (carry, fresh, ahead), (columns, starts, ys)
 
-        first = row(buffers[0][0], start + chunk.first, chunk.rows)
-        first = first if equations.reads_ahead else None
+        first = None
+        if equations.reads_ahead:
+            first = row(buffers[0][0], start + chunk.first, chunk.rows)
         (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 

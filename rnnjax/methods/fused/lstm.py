@@ -1,26 +1,19 @@
 """The plain LSTM for the fused loops."""
 
-from typing import Any, NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._typing import Array, Float
 from rnnjax.cells.dtypes import matmul
-from rnnjax.cells.lstm import LSTMCarry, LSTMParams
-from rnnjax.methods.fused.equations import Columns, Equations, outer, plus
-
-
-class Weights(NamedTuple):
-    """What an LSTM's loops read."""
-
-    w_hh: Float[Array, "H G"]
-    b: Float[Array, " G"] | None
-
-
-def weights(params: LSTMParams, dtype: Any) -> Weights:
-    """The recurrent weights in the dtype of the products."""
-    return Weights(params.w_hh.astype(dtype), params.b)
+from rnnjax.cells.lstm import LSTMCarry
+from rnnjax.methods.fused.equations import (
+    Columns,
+    DenseWeights,
+    Equations,
+    dense_gradients,
+    dense_weights,
+    plus,
+)
 
 
 def gates(s: Float[Array, "*batch G"]) -> Float[Array, "*batch G"]:
@@ -31,7 +24,7 @@ def gates(s: Float[Array, "*batch G"]) -> Float[Array, "*batch G"]:
 
 
 def forward(
-    w: Weights, start: LSTMCarry, z: Float[Array, "*batch G"]
+    w: DenseWeights, start: LSTMCarry, z: Float[Array, "*batch G"]
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """One step; the activated gates are kept."""
     a = gates(plus(z, w.b) + matmul(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
@@ -41,7 +34,7 @@ def forward(
 
 
 def backward(
-    w: Weights, kept: tuple[Array, ...], start: LSTMCarry, dcarry: LSTMCarry
+    w: DenseWeights, kept: tuple[Array, ...], start: LSTMCarry, dcarry: LSTMCarry
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """Cotangents of the pre-activations, and what reaches the old cell state."""
     del w
@@ -58,20 +51,11 @@ def backward(
     return LSTMCarry(jnp.zeros_like(dc), dc * f), (deltas,)
 
 
-def gradients(
-    xs: Array, deltas: tuple[Array, ...], starts: LSTMCarry, params: LSTMParams, dtype: Any
-) -> LSTMParams:
-    """The gradients of the weights and of the bias."""
-    db = None if params.b is None else deltas[0].sum((0, 1))
-    dw_ih, dw_hh = (outer(x, deltas[0], dtype) for x in (xs, starts.h))
-    return LSTMParams(dw_ih, dw_hh, db)
-
-
 EQUATIONS = Equations(
-    weights=weights,
+    weights=dense_weights,
     forward=forward,
     backward=backward,
     recurrent=lambda w: w.w_hh.T,
     operand=lambda deltas: deltas[0],
-    gradients=gradients,
+    gradients=dense_gradients,
 )

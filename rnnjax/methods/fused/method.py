@@ -29,8 +29,8 @@ class Fused:
     For the plain LSTM, GRU (both resets) and Elman cell. Inputs are projected outside the loop,
     a step has one product (two in a GRU that resets before it), activated gates are kept in the
     place of the projected inputs, and the gradients of weights and inputs are single products
-    after the backward loop. With `lengths` or a mask, rows are sorted inside, so that most of
-    the padding is skipped. Numbers are those of `Scan`, up to the order of summation.
+    after the backward loop. On CPU, with `lengths` or a mask, rows are sorted inside, so that
+    most of the padding is skipped. Numbers are those of `Scan`, up to the order of summation.
 
     First derivatives in reverse mode only: forward mode and second derivatives raise a
     TypeError, and `Scan` serves them.
@@ -69,13 +69,13 @@ class Fused:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once, or segment by segment."""
-        if self.segment is None or not call.num_steps:
+        if not call.num_steps:
+            return scan_steps(call)  # nothing runs
+        if self.segment is None:
             return self._run(call)
         return in_segments(self._run, call, self.segment)
 
     def _run(self, call: Call) -> tuple[PyTree, PyTree]:
-        if not call.num_steps:
-            return scan_steps(call)
         problem = self._problem(call)
         batch = call.xs.shape[1:-1]
         rows = math.prod(batch)

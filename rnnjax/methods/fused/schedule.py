@@ -1,6 +1,6 @@
 """In which order the fused loops visit rows and steps.
 
-With a mask the rows are sorted by how many steps count and cut into blocks. Each block runs on
+With a mask, on CPU, the rows are sorted by how many steps count and cut into blocks. Each runs on
 its own, from the first step that counts in it to the last, so that most of the padding costs
 nothing. Within a block, inference goes through time in chunks that are projected together.
 """
@@ -14,13 +14,18 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Bool, Int, PyTree
 
 CHUNK_BYTES = 4 * 2**20  # of projected inputs: they stay in the cache until they are read
-BLOCKS = (4, 3, 2)  # numbers of blocks, the best first; one must divide the batch
-BLOCKED_WORK = 2**27  # multiplications in the loop; below, a mask is cheaper than blocks
 
 # Of XLA:CPU, measured in benchmarks/NOTES.md.
+BLOCKS = (4, 3, 2)  # numbers of blocks, the best first; one must divide the batch
+BLOCKED_WORK = 2**27  # multiplications in the loop; below, a mask is cheaper than blocks
 THREADED_WEIGHTS = 2**17  # from this size on it splits the product of a step over threads
 HALVED_WEIGHTS = 2**20  # up to this size two halves of the rows read them at little cost
 LEAST_HALF = 8  # rows
+
+
+def on_cpu() -> bool:
+    """Whether what was measured on CPU applies; a GPU or TPU wants few, large steps."""
+    return jax.default_backend() == "cpu"
 
 
 class Part(NamedTuple):
@@ -67,10 +72,10 @@ class Plan(NamedTuple):
 
 
 def gradient_plan(steps: tuple[int, int], num_weights: int, *, masked: bool, reverse: bool) -> Plan:
-    """One chunk, since everything is kept anyway; blocks with a mask."""
+    """One chunk, since everything is kept anyway; on CPU, blocks with a mask."""
     num_steps, num_rows = steps
     blocks = 1
-    if masked and num_steps * num_rows * num_weights >= BLOCKED_WORK:
+    if masked and on_cpu() and num_steps * num_rows * num_weights >= BLOCKED_WORK:
         wanted = BLOCKS if num_weights <= HALVED_WEIGHTS else BLOCKS[-1:]
         blocks = next((number for number in wanted if num_rows % number == 0), 1)
     return Plan(num_steps, num_rows, num_steps, blocks, reverse)
@@ -87,7 +92,7 @@ def inference_plan(plan: Plan, row_bytes: int, num_weights: int) -> Plan:
     # A divisor of T makes the chunks alike, which compiles to less.
     even = (n for n in range(count, 2 * count) if plan.num_steps % n == 0)
     chunk = -(-plan.num_steps // next(even, count))
-    halves = THREADED_WEIGHTS <= num_weights <= HALVED_WEIGHTS and jax.default_backend() == "cpu"
+    halves = on_cpu() and THREADED_WEIGHTS <= num_weights <= HALVED_WEIGHTS
     return plan._replace(chunk=chunk, halves=halves)
 
 
