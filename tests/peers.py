@@ -17,7 +17,7 @@ def run(layer, params, xs, carry=None, **options):
     return jax.jit(lambda p, x, c: layer.apply(p, x, c, **options))(params, xs, carry)
 
 
-def same(got, want, tolerance=2e-6):
+def assert_same(got, want, tolerance=2e-6):
     close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
     jax.tree.map(close, got, want)
 

@@ -12,7 +12,7 @@ import pytest
 from registry import inputs
 
 import rnnjax
-from peers import differ, made, run, same
+from peers import assert_same, differ, made, run
 
 T, B, D, H = 6, 3, 4, 5
 LENGTHS = np.array([T, 4, 0], np.int32)
@@ -56,10 +56,10 @@ def test_no_noise_at_evaluation():
     plain = rnnjax.stack(cell, cell)
     params, xs = made(plain), inputs(T, B, D)
     quiet = run(noisy, params, xs)
-    same(quiet, run(plain, params, xs), 0)
+    assert_same(quiet, run(plain, params, xs), 0)
     shaken = jax.jit(lambda key: noisy.apply(params, xs, key=key))
     loud = [shaken(jax.random.key(seed)) for seed in (0, 0, 1)]
-    same(loud[0], loud[1], 0)
+    assert_same(loud[0], loud[1], 0)
     assert differ(loud[0], loud[2]) and differ(loud[0], quiet)
 
 
@@ -137,7 +137,7 @@ def test_option_of_a_run_is_not_ignored(name):
     first, *others = [rnnjax.unroll(cell, params, xs, method=m, **option) for m in METHODS]
     assert differ(usual, first)
     for other in others:
-        same(other, first)
+        assert_same(other, first)
 
 
 def test_reverse_inside_both_ways_is_not_ignored():
@@ -148,7 +148,7 @@ def test_reverse_inside_both_ways_is_not_ignored():
     swapped = jax.tree.map(lambda a: a[::-1], params)
     _, ys = run(usual, params, xs)
     _, turned_ys = run(turned, swapped, xs)
-    same(turned_ys, jnp.concatenate(jnp.split(ys, 2, axis=-1)[::-1], axis=-1))
+    assert_same(turned_ys, jnp.concatenate(jnp.split(ys, 2, axis=-1)[::-1], axis=-1))
 
 
 MERGES = [rnnjax.merge.add, rnnjax.merge.multiply, rnnjax.merge.average, rnnjax.merge.concatenate]

@@ -13,7 +13,7 @@ import pytest
 from registry import inputs, randomise
 
 import rnnjax
-from peers import differ, made, run, same
+from peers import assert_same, differ, made, run
 
 T, B, D, H = 6, 3, 4, 5
 LENGTHS = np.array([T, 4, 0], np.int32)
@@ -52,7 +52,7 @@ def test_row_of_length_0_ends_in_the_carry_it_began_with(name):
         return apply(), apply(given)
 
     for begun, (carry, ys) in zip((fresh, given), both(given), strict=True):
-        same(row(carry), row(begun), 0)
+        assert_same(row(carry), row(begun), 0)
         assert not np.any(ys[:, 2])
         assert differ(carry, begun)  # the other rows went on
 
@@ -64,8 +64,8 @@ def test_padding_changes_nothing(name):
     xs = inputs(T, B, D)
     carry, ys = run(layer, params, xs, lengths=LENGTHS)
     carry_alone, alone = run(layer, params, xs[:4, 1])
-    same(ys[:4, 1], alone)
-    same(jax.tree.map(lambda a: a[..., 1, :], carry), carry_alone)
+    assert_same(ys[:4, 1], alone)
+    assert_same(jax.tree.map(lambda a: a[..., 1, :], carry), carry_alone)
     assert not np.any(ys[4:, 1])
 
 
@@ -88,7 +88,7 @@ def test_what_stands_in_padding_reaches_no_gradient(name):
     for poison in (np.nan, np.inf, 1e30):
         got = gradients(jnp.where(valid[..., None], clean, poison))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
-        same(got, wanted)
+        assert_same(got, wanted)
         assert not np.any(got[1][1][~valid])
 
 
@@ -102,10 +102,10 @@ def test_masked_steps_hold_a_given_carry(method):
     mask[:2] = False  # padded in front
     carry, (ys, _) = rnnjax.unroll(cell, params, xs, given, mask=mask, method=method)
     late, (late_ys, _) = rnnjax.unroll(cell, params, xs[2:], given)
-    same((carry, ys[2:]), (late, late_ys))
+    assert_same((carry, ys[2:]), (late, late_ys))
     assert not np.any(ys[:2])
     held, _ = rnnjax.unroll(cell, params, xs, given, mask=np.zeros((T, B), bool), method=method)
-    same(held, given, 0)
+    assert_same(held, given, 0)
 
 
 def test_mask_with_holes_is_the_sequence_without_them():
@@ -114,7 +114,7 @@ def test_mask_with_holes_is_the_sequence_without_them():
     params, mask = made(cell), np.array([True, False, True, False, False, True])
     carry, ys = rnnjax.unroll(cell, params, xs, mask=mask)
     dense_carry, dense_ys = rnnjax.unroll(cell, params, xs[mask])
-    same((carry, ys[mask]), (dense_carry, dense_ys))
+    assert_same((carry, ys[mask]), (dense_carry, dense_ys))
     assert not np.any(ys[~mask])
 
 
@@ -123,8 +123,8 @@ def test_last_output_of_a_padded_row_is_its_last_valid_one():
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
     carry, ys = rnnjax.unroll(cell, made(cell), xs, lengths=LENGTHS)
     last = rnnjax.last_output(ys, LENGTHS)
-    same(last[:2], jnp.stack([ys[5, 0], ys[3, 1]]), 0)
-    same(last, carry.h, 0)  # of a GRU the output is the state; length 0 began with zeros
+    assert_same(last[:2], jnp.stack([ys[5, 0], ys[3, 1]]), 0)
+    assert_same(last, carry.h, 0)  # of a GRU the output is the state; length 0 began with zeros
     assert np.all(np.any(last[:2], axis=-1))
 
 
@@ -146,7 +146,7 @@ def test_two_batch_axes_with_lengths_and_carry(name):
     carry, ys = run(layer, params, xs, start, lengths=lengths)
     one = lambda x, c, n: layer.apply(params, x, c, lengths=n)
     each = jax.jit(jax.vmap(one, in_axes=(1, -3, 0), out_axes=(-3, 1)))
-    same((carry, ys), each(xs, start, lengths))
+    assert_same((carry, ys), each(xs, start, lengths))
 
 
 # --- Directions.
@@ -175,8 +175,8 @@ def test_halves_are_two_runs_each_answering_its_inputs(merge):
     first = rnnjax.unroll(rnnjax.gru(H), forward, xs, lengths=LENGTHS)
     second = rnnjax.unroll(rnnjax.gru(H), backward, xs, lengths=LENGTHS, reverse=True)
     halves = ys if merge == "pair" else jnp.split(ys, 2, axis=-1)
-    same((halves[0], halves[1]), (first[1], second[1]))
-    same(carry.h, jnp.stack([first[0].h, second[0].h]))
+    assert_same((halves[0], halves[1]), (first[1], second[1]))
+    assert_same(carry.h, jnp.stack([first[0].h, second[0].h]))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -189,7 +189,7 @@ def test_resets_restore_a_learned_carry_in_either_direction(reverse):
     carry, ys = rnnjax.unroll(cell, params, xs, resets=resets, reverse=reverse)
     segment = slice(0, 3) if reverse else slice(2, None)
     fresh_carry, fresh = rnnjax.unroll(cell, params, xs[segment], reverse=reverse)
-    same((carry, ys[segment]), (fresh_carry, fresh))
+    assert_same((carry, ys[segment]), (fresh_carry, fresh))
 
 
 # --- Cells.
@@ -207,7 +207,7 @@ def test_b_hn_matters_and_stands_inside_the_product_with_r():
     u_r, u_z, u_n = np.split(np.asarray(h, np.float64) @ p.w_hh, 3)
     r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
     n = np.tanh(a_n + r * (u_n + p.b_hn))
-    same(ys[0], ((1 - z) * n + z * np.asarray(h)).astype(np.float32))
+    assert_same(ys[0], ((1 - z) * n + z * np.asarray(h)).astype(np.float32))
     # Folded into b it would be another function.
     folded = params._replace(b=params.b.at[2 * H :].add(params.b_hn), b_hn=jnp.zeros(H))
     _, other = rnnjax.unroll(cell, folded, x[None], rnnjax.GRUCarry(h))
@@ -270,12 +270,12 @@ def test_gru_under_vmap_forward_mode_and_second_derivatives():
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
     params = made(cell)
     unroll = lambda x: rnnjax.unroll(cell, params, x, method=rnnjax.Scan())[1]
-    same(jax.vmap(unroll, in_axes=1, out_axes=1)(xs), unroll(xs))
+    assert_same(jax.vmap(unroll, in_axes=1, out_axes=1)(xs), unroll(xs))
     direction = inputs(T, B, D, seed=9)
     _, tangent = jax.jvp(unroll, (xs,), (direction,))
     weights = inputs(T, B, H, seed=8)
     gradient = jax.grad(lambda x: (unroll(x) * weights).sum())(xs)
-    same((tangent * weights).sum(), (gradient * direction).sum(), 1e-4)
+    assert_same((tangent * weights).sum(), (gradient * direction).sum(), 1e-4)
     second = jax.hessian(lambda x: unroll(x).sum())(xs[:2, 0])
     flat = np.asarray(second).reshape(2 * D, 2 * D)
     assert np.abs(flat).max() > 1e-3

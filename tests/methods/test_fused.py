@@ -143,11 +143,23 @@ def test_second_derivatives_say_what_to_do():
         jax.grad(lambda xs: (jax.grad(loss)(xs) ** 2).sum())(xs)
 
 
-def test_forward_mode_says_so():
+FORWARD_MODE = {
+    "jvp": lambda f, x: jax.jvp(f, (x,), (x,)),
+    "jitted jvp": lambda f, x: jax.jit(lambda x: jax.jvp(f, (x,), (x,)))(x),
+    "linearize": lambda f, x: jax.linearize(f, x)[1](x),
+    "jacfwd": lambda f, x: jax.jacfwd(f)(x),
+    "jitted jacfwd": lambda f, x: jax.jit(jax.jacfwd(f))(x),
+    "hessian": lambda f, x: jax.hessian(f)(x),
+    "reverse over forward": lambda f, x: jax.grad(lambda x: jax.jvp(f, (x,), (x,))[1])(x),
+}
+
+
+@pytest.mark.parametrize("ask", FORWARD_MODE)
+def test_forward_mode_says_so(ask):
     cell, params, xs, carry = problem("lstm")
     loss = lambda xs: run(cell, None, {}, False, params, xs, carry)[1].sum()
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(loss, (xs,), (xs,))
+    with pytest.raises(TypeError, match=r"method=rnnjax\.Scan\(\) for forward mode"):
+        FORWARD_MODE[ask](loss, xs)
 
 
 @pytest.mark.parametrize("options", [{"keep_gates": 1}, {"segment": 0}, {"segment": 2.5}])

@@ -49,8 +49,8 @@ def one_by_one(run: Callable[[PyTree, PyTree], Any]) -> Callable[[PyTree, PyTree
 def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]:
     """Make `loop(weights, timed, begin)` take a `vmap` over sequences as more rows.
 
-    Leaves of `timed`, and of all results but the last, are `(T, B, ...)`; those of `begin` and
-    of the last result are `(B, ...)`.
+    Leaves of `timed`, and of all results but the last, are `(T, B, ...)` or, without an axis of
+    rows, `(T, ...)`; those of `begin` and of the last result are `(B, H)` or `(H,)`.
     """
     if not on_cpu():
         return loop
@@ -65,9 +65,11 @@ def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]
             axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
             out = jax.vmap(loop, in_axes=axes, axis_size=size)(weights, timed, begin)
             return out, _all_true(out)
-        timed, begin = _fold(timed, batched[1], size, 1), _fold(begin, batched[2], size, 0)
+        first, its_batched = (jax.tree.leaves(tree)[0] for tree in (begin, batched[2]))
+        fold, unfold = (_fold, _unfold) if first.ndim - its_batched == 2 else (_append, _remove)
+        timed, begin = fold(timed, batched[1], size, 1), fold(begin, batched[2], size, 0)
         out = mapped(weights, timed, begin)
-        out = (*(_unfold(part, size, 1) for part in out[:-1]), _unfold(out[-1], size, 0))
+        out = (*(unfold(part, size, 1) for part in out[:-1]), unfold(out[-1], size, 0))
         return out, _all_true(out)
 
     return mapped
@@ -77,25 +79,33 @@ def _all_true(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda _: True, tree)
 
 
-def _fold(tree: PyTree, batched: PyTree, size: int, axis: int) -> PyTree:
-    """The mapped axis into the axis of rows, which is `axis` once the mapped one is gone."""
+def _append(tree: PyTree, batched: PyTree, size: int, axis: int) -> PyTree:
+    """The mapped axis to `axis`; what is not mapped is repeated along it."""
 
     def leaf(x: Array, is_batched: bool) -> Array:
         if is_batched:
-            x = jnp.moveaxis(x, 0, axis + 1)
-        else:
-            x = jnp.expand_dims(x, axis + 1)
-            x = jnp.broadcast_to(x, (*x.shape[: axis + 1], size, *x.shape[axis + 2 :]))
-        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+            return jnp.moveaxis(x, 0, axis)
+        return jnp.repeat(jnp.expand_dims(x, axis), size, axis)
 
     return jax.tree.map(leaf, tree, batched)
 
 
-def _unfold(tree: PyTree, size: int, axis: int) -> PyTree:
+def _remove(tree: PyTree, size: int, axis: int) -> PyTree:
     """The mapped axis back in front."""
+    del size
+    return jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+
+
+def _fold(tree: PyTree, batched: PyTree, size: int, axis: int) -> PyTree:
+    """The mapped axis into the axis of rows, which is `axis` once the mapped one is gone."""
+    tree = _append(tree, batched, size, axis + 1)
+    return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), tree)
+
+
+def _unfold(tree: PyTree, size: int, axis: int) -> PyTree:
+    """The axis of rows cut in two again, and the mapped one back in front."""
 
     def leaf(x: Array) -> Array:
-        x = x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
-        return jnp.moveaxis(x, axis + 1, 0)
+        return x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
 
-    return jax.tree.map(leaf, tree)
+    return _remove(jax.tree.map(leaf, tree), size, axis + 1)

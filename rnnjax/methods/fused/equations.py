@@ -62,9 +62,11 @@ def dense_gradients(
     return params._replace(w_ih=dw_ih, w_hh=dw_hh, b=bias_gradient(deltas[0], params.b))
 
 
-def bias_gradient(deltas: Float[Array, "T B G"], bias: Array | None) -> Float[Array, " G"] | None:
+def bias_gradient(
+    deltas: Float[Array, "T *rows G"], bias: Array | None
+) -> Float[Array, " G"] | None:
     """The sum over all steps and rows, if there is a bias."""
-    return None if bias is None else deltas.sum((0, 1))
+    return None if bias is None else deltas.sum(tuple(range(deltas.ndim - 1)))
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -81,8 +83,8 @@ def plus(x: Float[Array, "*batch G"], bias: Float[Array, " G"] | None) -> Float[
 
 
 def outer(
-    xs: Float[Array, "T B rows"], deltas: Float[Array, "T B G"], dtype: Any
-) -> Float[Array, "rows G"]:
+    xs: Float[Array, "T *rows D"], deltas: Float[Array, "T *rows G"], dtype: Any
+) -> Float[Array, "D G"]:
     """The gradient of a weight: one product over all steps and rows, inputs in `dtype`."""
     # Both axes as one before the product: XLA would order them otherwise, and copy `deltas`.
     rows = xs.astype(dtype).reshape(-1, xs.shape[-1])

@@ -13,26 +13,29 @@ from rnnjax.methods.fused import loops
 from rnnjax.methods.fused.batching import as_rows, one_by_one
 from rnnjax.methods.fused.loops import Problem
 from rnnjax.methods.fused.schedule import row_order
+from rnnjax.methods.reverse_only import first_order
 
 
 class Operands(NamedTuple):
-    """What the function takes, batch axes folded into rows; its cotangents have this form too.
+    """What the function takes; its cotangents have this form too.
+
+    Batch axes are folded into one axis of rows, B, or into none where there is a single row.
 
     Attributes:
         params: of the cell, without a learned start.
-        xs: `(T, B, D)`.
-        carry: where to begin, `(B, H)`.
+        xs: `(T, B, D)` or `(T, D)`.
+        carry: where to begin, `(B, H)` or `(H,)`.
         fresh: what a restart restores; None without restarts.
-        mask: True on valid steps, `(T, B)`.
+        mask: True on valid steps, `(T, B)` or `(T,)`.
         restarts: True where `fresh` replaces the carry, on valid steps alone.
     """
 
     params: PyTree
-    xs: Float[Array, "T B D"]
+    xs: Float[Array, "T *rows D"]
     carry: PyTree
     fresh: PyTree
-    mask: Bool[Array, "T B"] | None
-    restarts: Bool[Array, "T B"] | None
+    mask: Bool[Array, "T *rows"] | None
+    restarts: Bool[Array, "T *rows"] | None
 
     def take_rows(self, order: Array | None) -> "Operands":
         """The same with rows in another order; None leaves them."""
@@ -134,7 +137,9 @@ def apart(function: Any, problem: Problem) -> Any:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def whole_sequence(problem: Problem, operands: Operands) -> tuple[PyTree, Float[Array, "T B H"]]:
+def whole_sequence(
+    problem: Problem, operands: Operands
+) -> tuple[PyTree, Float[Array, "T *rows H"]]:
     """The final carry and the outputs."""
     return apart(infer, problem)(operands.params, operands._replace(params=None))
 
@@ -165,18 +170,3 @@ def recompute(
     if operands.mask is None:
         return buffers
     return keep(operands.mask, buffers, zeros_like(buffers))  # rows that the loop never visits
-
-
-@jax.custom_jvp
-def first_order(tree: PyTree) -> PyTree:
-    """The same, but whoever differentiates a gradient is told what to do."""
-    return tree
-
-
-@first_order.defjvp
-def refuse_second_order(primals: Any, tangents: Any) -> Any:
-    """Raise in the words of a user."""
-    raise TypeError(
-        "unroll: the method Fused has first derivatives in reverse mode only; "
-        "give method=rnnjax.Scan() for second derivatives and for forward mode."
-    )

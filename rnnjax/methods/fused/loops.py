@@ -1,8 +1,9 @@
 """The loops over time: inference, the forward pass that keeps what gradients need, and back.
 
-Batch axes are folded into one: rows. Buffers are `(T, B, ...)` and change in place. XLA copies
-the whole buffer in every step if anything reads it that might come after a write; so each step
-reads ahead, from the buffer that it has just written, what the next one will write over.
+Batch axes are folded into one: rows. A single row has no such axis, and its steps run on vectors.
+Buffers are `(T, B, ...)` and change in place. XLA copies the whole buffer in every step if anything
+reads it that might come after a write; so each step reads ahead, from the buffer that it has just
+written, what the next one will write over.
 """
 
 from typing import Any, NamedTuple
@@ -22,8 +23,6 @@ from rnnjax.methods.fused.schedule import (
     sweep,
 )
 from rnnjax.methods.manual import varying_zeros
-
-FEW_ROWS = 1  # up to here a copy of the projected input costs more than it saves
 
 
 class Problem(NamedTuple):
@@ -45,15 +44,15 @@ class Problem(NamedTuple):
 
     def plan(self, steps: Array, w_hh: Array, mask: Array | None) -> Plan:
         """The schedule for arrays like `steps`, `(T, B, ...)`."""
-        size = (steps.shape[0], steps.shape[1])
-        return gradient_plan(size, w_hh.size, masked=mask is not None, reverse=self.reverse)
+        masked = mask is not None
+        return gradient_plan(steps.shape[:-1], w_hh.size, masked=masked, reverse=self.reverse)
 
 
 class Flags(NamedTuple):
-    """What every step is told, `(T, B)`; None where there is none."""
+    """What every step is told, `(T, B)` or `(T,)`; None where there is none."""
 
-    mask: Bool[Array, "T B"] | None
-    restarts: Bool[Array, "T B"] | None
+    mask: Bool[Array, "T *rows"] | None
+    restarts: Bool[Array, "T *rows"] | None
 
 
 class Kept(NamedTuple):
@@ -68,31 +67,33 @@ class Kept(NamedTuple):
     starts: PyTree
 
 
-def row(tree: PyTree, step: Any, part: Part) -> PyTree:
+def window(x: Array, step: Any, count: int, part: Part | None) -> Array:
+    """What stands at `count` steps in some of the rows."""
+    begin, size = ((), ()) if part is None else ((part.begin,), (part.count,))
+    rest = x.shape[1 + len(size) :]
+    begin, size = (step, *begin, *(0 for _ in rest)), (count, *size, *rest)
+    return jax.lax.dynamic_slice(x, begin, size, allow_negative_indices=False)
+
+
+def row(tree: PyTree, step: Any, part: Part | None) -> PyTree:
     """What stands at one step in some of the rows."""
-
-    def leaf(x: Array) -> Array:
-        begin = (step, part.begin) + (0,) * (x.ndim - 2)
-        size = (1, part.count, *x.shape[2:])
-        return jax.lax.dynamic_slice(x, begin, size, allow_negative_indices=False)[0]
-
-    return jax.tree.map(leaf, tree)
+    return jax.tree.map(lambda x: window(x, step, 1, part)[0], tree)
 
 
-def put(buffer: Array, step: Any, part: Part, value: Array, column: int = 0) -> Array:
+def put(buffer: Array, step: Any, part: Part | None, value: Array, column: int = 0) -> Array:
     """Write one step's value into some of the rows, from `column` on."""
     value = value.astype(buffer.dtype)[None]
-    begin = (step, part.begin, column)
+    begin = (step, column) if part is None else (step, part.begin, column)
     return jax.lax.dynamic_update_slice(buffer, value, begin, allow_negative_indices=False)
 
 
-def put_tree(buffers: PyTree, step: Any, part: Part, values: PyTree) -> PyTree:
+def put_tree(buffers: PyTree, step: Any, part: Part | None, values: PyTree) -> PyTree:
     """Write one step of every leaf."""
     return jax.tree.map(lambda buffer, value: put(buffer, step, part, value), buffers, values)
 
 
 def put_columns(
-    buffers: tuple[Array, ...], step: Any, part: Part, columns: tuple[Columns, ...]
+    buffers: tuple[Array, ...], step: Any, part: Part | None, columns: tuple[Columns, ...]
 ) -> tuple[Array, ...]:
     """Write one step's columns; a buffer without any stays as it is."""
     out = []
@@ -136,7 +137,7 @@ def advance(
 
 def infer(
     problem: Problem, keep_starts: bool, weights: Any, timed: tuple[Array, Flags], begin: Any
-) -> tuple[Float[Array, "T B H"], PyTree, PyTree]:
+) -> tuple[Float[Array, "T *rows H"], PyTree, PyTree]:
     """Run without keeping gates, the inputs projected chunk by chunk."""
     w_ih, weights = weights
     carry, fresh = begin
@@ -147,15 +148,13 @@ def infer(
     plan = inference_plan(plan, row_bytes, weights.w_hh.size)
 
     def visit(chunk, state, buffers):
-        start = chunk.start
-        rows, window = chunk.rows, (plan.chunk, chunk.rows.count, xs.shape[2])
-        x = jax.lax.dynamic_slice(xs, (start, rows.begin, 0), window)
-        zs = matmul(x, w_ih, dtype, gate_dtype)  # its rows are those of the block
+        start, rows = chunk.start, chunk.rows
+        zs = matmul(window(xs, start, plan.chunk, rows), w_ih, dtype, gate_dtype)
 
         def body(step, part, state, buffers):
             (carry, fresh, ahead), (ys, starts) = state, buffers
             now = row(flags, start + step, part)
-            inside = part._replace(begin=part.begin - rows.begin)
+            inside = part and part.within(rows)  # zs has the rows of the block alone
             z = row(zs, step, inside) if ahead is None else ahead
             carry, y, begun, _ = advance(equations, weights, carry, z, fresh, now)
             if starts is not None:
@@ -164,13 +163,14 @@ def infer(
                 ahead = row(zs, plan.ahead(step), inside)
             return (carry, fresh, ahead), (put(ys, start + step, part, y), starts)
 
-        reads_ahead = equations.reads_ahead and rows.count > FEW_ROWS
-        first = row(zs, chunk.first, Part(0, rows.count)) if reads_ahead else None
+        first = None
+        if equations.reads_ahead:
+            first = row(zs, chunk.first, rows and rows.within(rows))
         (carry, fresh, _), buffers = chunk.loop(body, (*state, first), buffers)
         return (carry, fresh), buffers
 
-    ys = blank(xs.shape[:2], carry.h, dtype)
-    starts = blank_starts(xs.shape[:2], carry) if keep_starts else None
+    ys = blank(xs.shape[:-1], carry.h, dtype)
+    starts = blank_starts(xs.shape[:-1], carry) if keep_starts else None
     buffers = (ys, starts)
     state, (ys, starts) = sweep(plan, flags.mask, visit, (carry, fresh), buffers)
     return ys, starts, state[0]
@@ -178,11 +178,11 @@ def infer(
 
 def forward(
     problem: Problem, weights: Any, timed: tuple[Array, Flags], begin: Any
-) -> tuple[Float[Array, "T B H"], Kept, PyTree]:
+) -> tuple[Float[Array, "T *rows H"], Kept, PyTree]:
     """Run and keep; `timed` begins with projected inputs, whose place the kept columns take."""
     carry, fresh = begin
     zs, flags = timed
-    equations, steps = problem.equations, zs.shape[:2]
+    equations, steps = problem.equations, zs.shape[:-1]
     plan = problem.plan(zs, weights.w_hh, flags.mask)
 
     def visit(chunk, state, buffers):

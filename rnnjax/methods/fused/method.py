@@ -20,6 +20,7 @@ from rnnjax.methods.fused.equations import Equations
 from rnnjax.methods.fused.gradient import Operands, whole_sequence
 from rnnjax.methods.fused.loops import Problem
 from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.reverse_only import reverse_mode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +79,13 @@ class Fused:
     def _run(self, call: Call) -> tuple[PyTree, PyTree]:
         problem = self._problem(call)
         batch = call.xs.shape[1:-1]
-        rows = math.prod(batch)
+        rows = () if math.prod(batch) == 1 else (math.prod(batch),)
 
         def timed(x: Any) -> Any:
-            return None if x is None else x.reshape(x.shape[0], rows, *x.shape[1 + len(batch) :])
+            return None if x is None else x.reshape(x.shape[0], *rows, *x.shape[1 + len(batch) :])
 
         def folded(tree: PyTree) -> PyTree:
-            return jax.tree.map(lambda x: x.reshape(rows, x.shape[-1]), tree)
+            return jax.tree.map(lambda x: x.reshape(*rows, x.shape[-1]), tree)
 
         mask, resets = call.mask, call.resets
         # What stands in the padding must not reach a product: 0 times NaN is NaN.
@@ -93,7 +94,8 @@ class Fused:
         params = call.params._replace(initial=None)
         begin, fresh = folded(call.carry), folded(call.fresh)
         operands = Operands(params, timed(xs), begin, fresh, timed(mask), timed(restarts))
-        out: Any = whole_sequence(problem, vary(operands, varying_axes(operands)))
+        operands = reverse_mode(vary(operands, varying_axes(operands)))
+        out: Any = whole_sequence(problem, operands)
         carry, ys = out
         carry = jax.tree.map(lambda c: c.reshape(*batch, c.shape[-1]), carry)
         return carry, ys.reshape(*ys.shape[:1], *batch, ys.shape[-1])

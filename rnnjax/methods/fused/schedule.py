@@ -5,6 +5,7 @@ its own, from the first step that counts in it to the last, so that most of the 
 nothing. Within a block, inference goes through time in chunks that are projected together.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,10 +30,14 @@ def on_cpu() -> bool:
 
 
 class Part(NamedTuple):
-    """Some of the rows; only `begin` may be traced."""
+    """Some of the rows; only `begin` may be traced. Without an axis of rows, None."""
 
     begin: Any
     count: int
+
+    def within(self, rows: "Part") -> "Part":
+        """The same, counted from the first of `rows`."""
+        return self._replace(begin=self.begin - rows.begin)
 
 
 class Plan(NamedTuple):
@@ -40,7 +45,7 @@ class Plan(NamedTuple):
 
     Attributes:
         num_steps: T.
-        num_rows: B.
+        num_rows: B; None without an axis of rows.
         chunk: steps in a chunk; the last chunk may have fewer.
         blocks: how many blocks the rows are cut into.
         reverse: whether time runs backwards.
@@ -49,7 +54,7 @@ class Plan(NamedTuple):
     """
 
     num_steps: int
-    num_rows: int
+    num_rows: int | None
     chunk: int
     blocks: int
     reverse: bool
@@ -63,19 +68,23 @@ class Plan(NamedTuple):
         """The same in the opposite order."""
         return self._replace(reverse=not self.reverse)
 
-    def parts(self, rows: Part) -> tuple[Part, ...]:
+    def parts(self, rows: Part | None) -> tuple[Part | None, ...]:
         """Rows whole, or in halves."""
-        if not self.halves or rows.count < 2 * LEAST_HALF:
+        if rows is None or not self.halves or rows.count < 2 * LEAST_HALF:
             return (rows,)
         half = -(-rows.count // 2)
         return Part(rows.begin, half), Part(rows.begin + half, rows.count - half)
 
 
-def gradient_plan(steps: tuple[int, int], num_weights: int, *, masked: bool, reverse: bool) -> Plan:
-    """One chunk, since everything is kept anyway; on CPU, blocks with a mask."""
-    num_steps, num_rows = steps
+def gradient_plan(steps: tuple[int, ...], num_weights: int, *, masked: bool, reverse: bool) -> Plan:
+    """One chunk, since everything is kept anyway; on CPU, blocks with a mask.
+
+    `steps` is (T, B), or (T,) without an axis of rows.
+    """
+    num_steps, num_rows = steps if len(steps) == 2 else (*steps, None)
     blocks = 1
-    if masked and on_cpu() and num_steps * num_rows * num_weights >= BLOCKED_WORK:
+    work = math.prod(steps) * num_weights
+    if num_rows is not None and masked and on_cpu() and work >= BLOCKED_WORK:
         wanted = BLOCKS if num_weights <= HALVED_WEIGHTS else BLOCKS[-1:]
         blocks = next((number for number in wanted if num_rows % number == 0), 1)
     return Plan(num_steps, num_rows, num_steps, blocks, reverse)
@@ -87,7 +96,7 @@ def inference_plan(plan: Plan, row_bytes: int, num_weights: int) -> Plan:
     `row_bytes` is the size of one projected step of one row, `num_weights` that of the recurrent
     matrix.
     """
-    total = plan.num_steps * plan.num_rows // plan.blocks * row_bytes
+    total = plan.num_steps * (plan.num_rows or 1) // plan.blocks * row_bytes
     count = min(max(1, round(total / CHUNK_BYTES)), plan.num_steps)
     # A divisor of T makes the chunks alike, which compiles to less.
     even = (n for n in range(count, 2 * count) if plan.num_steps % n == 0)
@@ -121,7 +130,7 @@ class Chunk(NamedTuple):
             `body(step, part, state, buffers)`, `step` counted from `start`, `state` of the part.
     """
 
-    rows: Part
+    rows: Part | None
     start: Any
     first: Any
     loop: Callable[[Callable[..., Any], PyTree, PyTree], tuple[PyTree, PyTree]]
@@ -133,9 +142,9 @@ Visit = Callable[[Chunk, PyTree, PyTree], tuple[PyTree, PyTree]]
 def sweep(
     plan: Plan, mask: Array | None, visit: Visit, carry: PyTree, buffers: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Visit all there is; `carry` leads with an axis of rows, `buffers` are whole."""
-    if plan.blocks == 1 or mask is None:
-        rows = Part(0, plan.num_rows)
+    """Visit all there is; `carry` leads with the axis of rows, `buffers` are whole."""
+    if plan.num_rows is None or plan.blocks == 1 or mask is None:
+        rows = None if plan.num_rows is None else Part(0, plan.num_rows)
         return _sweep_block(plan, rows, (0, plan.num_steps), visit, (carry, buffers))
     begin, end = spans(plan, mask)
     count = plan.num_rows // plan.blocks
@@ -154,7 +163,7 @@ def sweep(
 
 
 def _sweep_block(
-    plan: Plan, rows: Part, span: tuple[Any, Any], visit: Visit, state: PyTree
+    plan: Plan, rows: Part | None, span: tuple[Any, Any], visit: Visit, state: PyTree
 ) -> PyTree:
     """Visit the chunks that a span of steps touches, and in them the steps of the span."""
     begin, end = span
@@ -185,8 +194,7 @@ def _sweep_block(
                     out.append(mine)
                 return tuple(out), buffers
 
-            begins = [part._replace(begin=part.begin - rows.begin) for part in parts]
-            states = tuple(_cut(state, part) for part in begins)
+            states = (state,) if len(parts) == 1 else _apart(state, rows, parts)
             states, buffers = jax.lax.fori_loop(0, right - left, one, (states, buffers))
             if len(parts) == 1:
                 return states[0], buffers
@@ -199,10 +207,10 @@ def _sweep_block(
     return jax.lax.fori_loop(0, high - low, chunk, state)
 
 
-def _cut(tree: PyTree, part: Part) -> PyTree:
-    def leaf(x: Array) -> Array:
-        if x.shape[0] == part.count:
-            return x
-        return jax.lax.dynamic_slice_in_dim(x, part.begin, part.count)
+def _apart(state: PyTree, rows: Any, parts: tuple[Any, ...]) -> tuple[PyTree, ...]:
+    """The state of each part of `rows`."""
+    return tuple(_cut(state, part.within(rows)) for part in parts)
 
-    return jax.tree.map(leaf, tree)
+
+def _cut(tree: PyTree, part: Part) -> PyTree:
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, part.begin, part.count), tree)
