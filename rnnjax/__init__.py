@@ -22,6 +22,7 @@ from rnnjax.methods import Chunked as Chunked
 from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Method as Method
+from rnnjax.methods import Native as Native
 from rnnjax.methods import Scan as Scan
 from rnnjax.sequence import DenseParams as DenseParams
 from rnnjax.sequence import Layer as Layer

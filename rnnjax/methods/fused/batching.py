@@ -15,32 +15,36 @@ from rnnjax.methods.fused.schedule import on_cpu
 UNROLLED = 4  # networks up to this number are written out, which spares copies of what they keep
 
 
-def one_by_one(run: Callable[[PyTree, PyTree], Any]) -> Callable[[PyTree, PyTree], Any]:
-    """Make `run(weights, rest)` take a `vmap` over weights one network after the other."""
+def apart(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make `run(networks)` take a `vmap` over weights as more networks.
+
+    `networks` is a tuple of `(weights, rest)`, and so long is the tuple of results.
+    """
     if not on_cpu():
         return run
 
     @jax.custom_batching.custom_vmap
-    def mapped(weights: PyTree, rest: PyTree) -> Any:
-        return run(weights, rest)
+    def mapped(networks: Any) -> Any:
+        return run(networks)
 
     @mapped.def_vmap
-    def rule(size: int, batched: Any, weights: PyTree, rest: PyTree) -> Any:
-        if not any(jax.tree.leaves(batched[0])):
-            axes = jax.tree.map(lambda b: 0 if b else None, batched[1])
-            out = jax.vmap(run, in_axes=(None, axes), axis_size=size)(weights, rest)
+    def rule(size: int, batched: Any, networks: Any) -> Any:
+        (batched,) = batched
+        if not any(jax.tree.leaves([weights for weights, _ in batched])):
+            axes = jax.tree.map(lambda b: 0 if b else None, batched)
+            out = jax.vmap(run, in_axes=(axes,), axis_size=size)(networks)
             return out, _all_true(out)
 
-        def network(number: Any) -> Any:
-            def pick(x: Array, is_batched: bool) -> Array:
-                return x[number] if is_batched else x
+        def pick(number: Any) -> Any:
+            return jax.tree.map(lambda x, b: x[number] if b else x, networks, batched)
 
-            return mapped(*jax.tree.map(pick, (weights, rest), tuple(batched)))
-
-        if size <= UNROLLED:
-            out = jax.tree.map(lambda *xs: jnp.stack(xs), *map(network, range(size)))
-        else:
-            out = jax.lax.map(network, jnp.arange(size))
+        if size * len(networks) > UNROLLED:
+            out = jax.lax.map(lambda number: mapped(pick(number)), jnp.arange(size))
+            return out, _all_true(out)
+        several = zip(*map(pick, range(size)), strict=True)  # all copies of a network together
+        results = mapped(tuple(network for copies in several for network in copies))
+        groups = [results[i : i + size] for i in range(0, len(results), size)]
+        out = tuple(jax.tree.map(lambda *xs: jnp.stack(xs), *group) for group in groups)
         return out, _all_true(out)
 
     return mapped

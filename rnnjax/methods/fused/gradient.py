@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Bool, Float, Int, PyTree
 from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
-from rnnjax.methods.fused import loops
-from rnnjax.methods.fused.batching import as_rows, one_by_one
-from rnnjax.methods.fused.loops import Problem
+from rnnjax.methods.fused.batching import apart
+from rnnjax.methods.fused.problem import Flags, Kept, Problem, Run, typed
 from rnnjax.methods.fused.schedule import row_order
 from rnnjax.methods.reverse_only import first_order
 
@@ -54,7 +53,11 @@ class Residuals(NamedTuple):
 
     operands: Operands
     order: Int[Array, " B"] | None
-    kept: loops.Kept
+    kept: Kept
+
+
+Networks = tuple[tuple[PyTree, Any], ...]
+"""Params, and what else a function reads, of every network."""
 
 
 def take(tree: PyTree, order: Int[Array, " B"] | None, axis: int) -> PyTree:
@@ -72,68 +75,88 @@ def inverse(order: Int[Array, " B"] | None) -> Int[Array, " B"] | None:
 def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | None]:
     """Sort the rows where the schedule skips padding."""
     mask = operands.mask
-    if mask is None or problem.plan(operands.xs, operands.params.w_hh, mask).blocks == 1:
+    if mask is None or not problem.loops.sort_rows:
+        return operands, None
+    if problem.plan(operands.xs, operands.params.w_hh, mask).blocks == 1:
         return operands, None
     order = row_order(mask)
     return operands.take_rows(order), order
 
 
-def read_only(problem: Problem, operands: Operands, *, keep_starts: bool) -> Any:
+def read_only(problem: Problem, networks: list[Operands], *, keep_starts: bool) -> Any:
     """Outputs, the starts of steps if wanted, and the final carry, the gates thrown away."""
-    params, xs, carry, fresh, mask, restarts = operands
-    loop = as_rows(functools.partial(loops.infer, problem, keep_starts))
-    weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
-    return loop(weights, (xs, loops.Flags(mask, restarts)), (carry, fresh))
+    runs = []
+    for params, xs, carry, fresh, mask, restarts in networks:
+        weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
+        runs.append(Run(weights, (xs, Flags(mask, restarts)), (carry, fresh)))
+    return problem.loops.infer(problem, keep_starts, runs)
 
 
-def infer(problem: Problem, params: PyTree, operands: Operands) -> tuple[PyTree, Array]:
-    """The final carry and the outputs, with nothing kept."""
-    operands, order = arrange(problem, operands._replace(params=params))
-    ys, _, carry = read_only(problem, operands, keep_starts=False)
-    back = inverse(order)
-    return take(carry, back, 0), take(ys, back, 1)
+def infer(problem: Problem, networks: Networks) -> tuple[Any, ...]:
+    """The final carry and the outputs of every network, with nothing kept."""
+    arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
+    results = read_only(problem, [operands for operands, _ in arranged], keep_starts=False)
+    backs = [inverse(order) for _, order in arranged]
+    return tuple(
+        (take(carry, back, 0), take(ys, back, 1))
+        for (ys, _, carry), back in zip(results, backs, strict=True)
+    )
 
 
-def forward(problem: Problem, params: PyTree, operands: Operands) -> Any:
+def forward(problem: Problem, networks: Networks) -> tuple[Any, ...]:
     """The same, with what the gradient needs."""
-    operands, order = arrange(problem, operands._replace(params=params))
+    arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
     if problem.keep_gates:
-        _, xs, carry, fresh, mask, restarts = operands
-        zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
-        loop = as_rows(functools.partial(loops.forward, problem))
-        weights = problem.equations.weights(params, problem.dtype)
-        ys, kept, carry = loop(weights, (zs, loops.Flags(mask, restarts)), (carry, fresh))
+        runs = []
+        for (params, xs, carry, fresh, mask, restarts), _ in arranged:
+            zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
+            weights = problem.equations.weights(params, problem.dtype)
+            runs.append(Run(weights, (zs, Flags(mask, restarts)), (carry, fresh)))
+        results = problem.loops.forward(problem, runs)
     else:
-        ys, starts, carry = read_only(problem, operands, keep_starts=True)
-        kept = loops.Kept(None, starts)
-    back = inverse(order)
-    residuals = Residuals(operands._replace(params=None), order, kept)
-    return (take(carry, back, 0), take(ys, back, 1)), residuals
+        operands = [operands for operands, _ in arranged]
+        results = read_only(problem, operands, keep_starts=True)
+        results = [(ys, Kept(None, starts), carry) for ys, starts, carry in results]
+    out = []
+    for (operands, order), (ys, kept, carry) in zip(arranged, results, strict=True):
+        back = inverse(order)
+        residuals = Residuals(operands._replace(params=None), order, kept)
+        out.append(((take(carry, back, 0), take(ys, back, 1)), residuals))
+    return tuple(out)
 
 
-def backward(problem: Problem, params: PyTree, rest: tuple[Residuals, Any]) -> Operands:
+def backward(problem: Problem, networks: Networks) -> tuple[Operands, ...]:
     """Cotangents of all operands; what nobody asked for is dropped by the compiler."""
-    (operands, order, kept), (dcarry, dys) = rest
-    xs, mask = operands.xs, operands.mask
-    dcarry, dys = take(dcarry, order, 0), take(dys, order, 1)
-    weights = problem.equations.weights(params, problem.dtype)
-    if kept.columns is None:
-        columns = recompute(problem, params, weights, operands, kept.starts)
-        kept = kept._replace(columns=columns)
-    timed = (kept, dys, loops.Flags(mask, operands.restarts))
-    loop = as_rows(functools.partial(loops.backward, problem))
-    deltas, (dcarry, dfresh) = loop(weights, timed, dcarry)
+    runs = []
+    for params, ((operands, order, kept), (dcarry, dys)) in networks:
+        dcarry, dys = take(dcarry, order, 0), take(dys, order, 1)
+        weights = problem.equations.weights(params, problem.dtype)
+        if kept.columns is None:
+            columns = recompute(problem, params, weights, operands, kept.starts)
+            kept = kept._replace(columns=columns)
+        timed = (kept, dys, Flags(operands.mask, operands.restarts))
+        runs.append(Run(weights, timed, dcarry))
+    results = problem.loops.backward(problem, runs)
+    cases = zip(networks, runs, results, strict=True)
+    return tuple(
+        after_loop(problem, *network, run.timed[0], result) for network, run, result in cases
+    )
 
-    dparams = problem.equations.gradients(xs, deltas, kept.starts, params, problem.dtype)
+
+def after_loop(problem: Problem, params: PyTree, rest: Any, kept: Kept, result: Any) -> Operands:
+    """The gradients of one network from what its backward loop returns."""
+    (operands, order, _), _ = rest
+    deltas, (dcarry, dfresh) = result
+    dparams = problem.equations.gradients(operands.xs, deltas, kept.starts, params, problem.dtype)
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
     gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
     gradients = gradients.take_rows(inverse(order))
-    return loops.typed(gradients, operands._replace(params=params, mask=None, restarts=None))
+    return typed(gradients, operands._replace(params=params, mask=None, restarts=None))
 
 
-def apart(function: Any, problem: Problem) -> Any:
-    """One of the three above, taking networks apart under `vmap`."""
-    return one_by_one(functools.partial(function, problem))
+def alone(function: Any, problem: Problem, params: PyTree, rest: Any) -> Any:
+    """One of the three above for one network; under `vmap` it is called with several."""
+    return apart(functools.partial(function, problem))(((params, rest),))[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -141,20 +164,20 @@ def whole_sequence(
     problem: Problem, operands: Operands
 ) -> tuple[PyTree, Float[Array, "T *rows H"]]:
     """The final carry and the outputs."""
-    return apart(infer, problem)(operands.params, operands._replace(params=None))
+    return alone(infer, problem, operands.params, operands._replace(params=None))
 
 
 def whole_sequence_forward(problem: Problem, operands: Operands) -> Any:
     """The same, and what the gradient needs."""
     operands = first_order(operands)
-    out, kept = apart(forward, problem)(operands.params, operands._replace(params=None))
+    out, kept = alone(forward, problem, operands.params, operands._replace(params=None))
     return out, (operands.params, kept)
 
 
 def whole_sequence_backward(problem: Problem, residuals: Any, cotangents: Any) -> tuple[Operands]:
     """Cotangents of the operands."""
     params, kept = residuals
-    return (apart(backward, problem)(params, (kept, first_order(cotangents))),)
+    return (alone(backward, problem, params, (kept, first_order(cotangents))),)
 
 
 whole_sequence.defvjp(whole_sequence_forward, whole_sequence_backward)

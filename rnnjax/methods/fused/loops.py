@@ -6,65 +6,20 @@ reads it that might come after a write; so each step reads ahead, from the buffe
 written, what the next one will write over.
 """
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._typing import Array, Bool, Float, PyTree
+from rnnjax._typing import Array, Float, PyTree
 from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
+from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.equations import Columns, Equations
-from rnnjax.methods.fused.schedule import (
-    Part,
-    Plan,
-    gradient_plan,
-    inference_plan,
-    sweep,
-)
+from rnnjax.methods.fused.problem import Flags, Kept, Loops, Problem, typed
+from rnnjax.methods.fused.schedule import Part, inference_plan, sweep
 from rnnjax.methods.manual import varying_zeros
-
-
-class Problem(NamedTuple):
-    """The static part.
-
-    Attributes:
-        equations: of the cell.
-        dtype: of the products' inputs and of the outputs.
-        gate_dtype: in which gates are computed and kept.
-        reverse: whether time runs backwards.
-        keep_gates: whether gates are kept for the backward pass, or computed again.
-    """
-
-    equations: Equations
-    dtype: Any
-    gate_dtype: Any
-    reverse: bool
-    keep_gates: bool
-
-    def plan(self, steps: Array, w_hh: Array, mask: Array | None) -> Plan:
-        """The schedule for arrays like `steps`, `(T, B, ...)`."""
-        masked = mask is not None
-        return gradient_plan(steps.shape[:-1], w_hh.size, masked=masked, reverse=self.reverse)
-
-
-class Flags(NamedTuple):
-    """What every step is told, `(T, B)` or `(T,)`; None where there is none."""
-
-    mask: Bool[Array, "T *rows"] | None
-    restarts: Bool[Array, "T *rows"] | None
-
-
-class Kept(NamedTuple):
-    """What the forward pass leaves for the backward pass.
-
-    Attributes:
-        columns: the buffers of `Equations`, `(T, B, ...)`; None where they are computed again.
-        starts: the carry that each step began from, `(T, B, H)`.
-    """
-
-    columns: tuple[Array, ...] | None
-    starts: PyTree
 
 
 def window(x: Array, step: Any, count: int, part: Part | None) -> Array:
@@ -114,11 +69,6 @@ def blank(steps: tuple[int, ...], like: Array, dtype: Any) -> Array:
 def blank_starts(steps: tuple[int, ...], carry: PyTree) -> PyTree:
     """Buffers for the carries that steps begin from."""
     return jax.tree.map(lambda c: blank(steps, c, c.dtype), carry)
-
-
-def typed(tree: PyTree, like: PyTree) -> PyTree:
-    """Every leaf in the dtype of its counterpart."""
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), tree, like)
 
 
 def advance(
@@ -255,3 +205,17 @@ def backward(
     dfresh = None if flags.restarts is None else zeros_like(dcarry)
     state, deltas = sweep(plan, flags.mask, visit, (dcarry, dfresh), kept.columns)
     return deltas, state
+
+
+def each(loop: Any) -> Any:
+    """Run a loop for one network after the other."""
+
+    def run(problem: Problem, *options_and_runs: Any) -> list[Any]:
+        *options, runs = options_and_runs
+        one = as_rows(functools.partial(loop, problem, *options))
+        return [one(*run) for run in runs]
+
+    return run
+
+
+LOOPS = Loops(each(infer), each(forward), each(backward), sort_rows=True)

@@ -1,0 +1,282 @@
+"""The loops of the fused method, handed to the compiled library.
+
+All networks of a call go there together, each with arrays of its own, so that they run side by
+side on the cores and nothing is stacked.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._typing import Array, PyTree
+from rnnjax.cells.dtypes import matmul
+from rnnjax.cells.elman import ElmanForm
+from rnnjax.cells.gru import GRUForm
+from rnnjax.cells.lstm import LSTMForm
+from rnnjax.methods.fused.batching import as_rows
+from rnnjax.methods.fused.problem import Kept, Loops, Problem, Run
+from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.native.layout import pack_columns, pack_gates
+
+CHUNK_BYTES = 4 * 2**20  # of projected inputs: they stay in the cache until they are read
+
+
+class Kind(NamedTuple):
+    """A cell as the library knows it."""
+
+    number: int
+    gates: int
+    has_c: bool = False
+    extra: bool = False  # whether it keeps a second buffer
+    two_products: bool = False  # a step
+
+
+LSTM = Kind(0, 4, has_c=True)
+GRU_AFTER = Kind(1, 3, extra=True)
+GRU_BEFORE = Kind(2, 3, extra=True, two_products=True)
+TANH = Kind(3, 1)
+RELU = Kind(4, 1)
+
+
+def kind_of(form: Any) -> Kind | None:
+    """The kind of a cell's form; None for those that are not known there."""
+    match form:
+        case LSTMForm():
+            return LSTM
+        case GRUForm(reset="after"):
+            return GRU_AFTER
+        case GRUForm(reset="before"):
+            return GRU_BEFORE
+        case ElmanForm(activation=activation):
+            return {jnp.tanh: TANH, jax.nn.relu: RELU}.get(activation)
+    return None
+
+
+def known(form: Any) -> Kind:
+    """The same for a form that was found to be known."""
+    kind = kind_of(form)
+    assert kind is not None
+    return kind
+
+
+ABSENT = np.zeros(0, np.float32)
+
+
+def given(array: Array | None) -> Any:
+    """The array, or one without elements."""
+    return ABSENT if array is None else array
+
+
+def spec(*shape: int, present: bool = True) -> jax.ShapeDtypeStruct:
+    """A result of the library."""
+    return jax.ShapeDtypeStruct(shape if present else (0,), jnp.float32)
+
+
+def call(
+    name: str, kind: Kind, results: list[Any], arrays: list[Any], **options: Any
+) -> list[Array]:
+    """Call the library; what may change in place is said in `aliases`."""
+    axes = varying_axes(arrays)
+    arrays = vary([jnp.asarray(a) for a in arrays], axes)
+    if axes:
+        results = [jax.ShapeDtypeStruct(r.shape, r.dtype, vma=axes) for r in results]
+    aliases = options.pop("aliases", None)
+    run = jax.ffi.ffi_call(name, results, vmap_method="sequential", input_output_aliases=aliases)
+    return run(*arrays, cell=np.int32(kind.number), **options)
+
+
+def forward_call(
+    kind: Kind, reverse: bool, runs: list[Run], *, keep: bool
+) -> list[tuple[Array, Kept, PyTree]]:
+    """Run networks forwards, with packed weights and projected inputs."""
+    arrays, results, aliases = [], [], {}
+    for weights, (zs, flags), (carry, fresh) in runs:
+        steps, rows, width = zs.shape
+        zs = zs.reshape(-1, width)  # as the product makes it: XLA copies what it reshapes
+        hidden = width // kind.gates
+        if keep:
+            aliases[len(arrays)] = len(results) + 3
+        arrays += [zs, *weights]
+        arrays += [carry.h, given(carry.c if kind.has_c else None)]
+        arrays += [given(flags.mask), given(flags.restarts)]
+        arrays += [given(fresh and fresh.h), given(fresh.c if fresh and kind.has_c else None)]
+        results += [spec(steps, rows, hidden), spec(rows, hidden)]
+        results += [spec(rows, hidden, present=kind.has_c)]
+        results += [spec(steps * rows, width, present=keep)]
+        for present in (kind.extra, True, kind.has_c):
+            results += [spec(steps, rows, hidden, present=keep and present)]
+    out = iter(
+        call("rnnjax_forward", kind, results, arrays, reverse=reverse, keep=keep, aliases=aliases)
+    )
+    answers = []
+    for _, (zs, _), (carry, _) in runs:
+        ys, h, c, columns, extra, start_h, start_c = (next(out) for _ in range(7))
+        columns = columns.reshape(zs.shape) if keep else columns
+        kept = (columns, extra) if kind.extra else (columns,)
+        leaves = [(h, c), (start_h, start_c)] if kind.has_c else [(h,), (start_h,)]
+        final, starts = (type(carry)(*each) for each in leaves)
+        answers.append((ys, Kept(kept, starts), final))
+    return answers
+
+
+def forward_weights(kind: Kind, w: Any) -> list[Any]:
+    """Packed weights, those of the candidate, bias, and the candidate's own."""
+    if kind.gates == 1:
+        return [pack_columns(w.w_hh), ABSENT, given(w.b), ABSENT]
+    if kind.has_c:
+        return [pack_gates(w.w_hh, 4), ABSENT, given(w.b), ABSENT]
+    bias = ABSENT if w.b_gates is None else jnp.concatenate([w.b_gates, w.b_n])
+    if kind.two_products:
+        return [pack_gates(w.w_gates, 2), pack_columns(w.w_n), bias, ABSENT]
+    return [pack_gates(w.w_hh, 3), ABSENT, bias, given(w.b_hn)]
+
+
+def backward_weights(kind: Kind, w: Any) -> list[Any]:
+    """The same for the way back, turned around."""
+    if kind.two_products:
+        return [pack_columns(w.w_gates.T), pack_columns(w.w_n_transposed)]
+    return [pack_columns(w.w_hh.T), ABSENT]
+
+
+def backward_call(kind: Kind, reverse: bool, runs: list[Run]) -> list[Any]:
+    """Run networks backwards; deltas take the place of the columns."""
+    arrays, results, aliases = [], [], {}
+    for weights, (kept, dys, flags), dcarry in runs:
+        columns, *extra = kept.columns
+        steps, rows, width = columns.shape
+        hidden = width // kind.gates
+        aliases[len(arrays)] = len(results)
+        if kind.extra and not kind.two_products:
+            aliases[len(arrays) + 1] = len(results) + 1
+        arrays += [columns.reshape(-1, width), extra[0] if extra else ABSENT]
+        arrays += [kept.starts.h, given(kept.starts.c if kind.has_c else None)]
+        arrays += backward_weights(kind, weights)
+        arrays += [dys, dcarry.h, given(dcarry.c if kind.has_c else None)]
+        arrays += [given(flags.mask), given(flags.restarts)]
+        restarts = flags.restarts is not None
+        has_deltas = kind.extra and not kind.two_products
+        results += [spec(steps * rows, width), spec(steps, rows, hidden, present=has_deltas)]
+        for there in (True, restarts):
+            results += [spec(rows, hidden, present=there)]
+            results += [spec(rows, hidden, present=there and kind.has_c)]
+    out = iter(call("rnnjax_backward", kind, results, arrays, reverse=reverse, aliases=aliases))
+    answers = []
+    for _, (kept, _, flags), dcarry in runs:
+        deltas, more, *leaves = (next(out) for _ in range(6))
+        deltas = deltas.reshape(kept.columns[0].shape)
+        deltas = (
+            (deltas,)
+            if not kind.extra
+            else (deltas, kept.columns[1] if kind.two_products else more)
+        )
+        count = 2 if kind.has_c else 1
+        dbegin, dfresh = (type(dcarry)(*leaves[i : i + count]) for i in (0, 2))
+        answers.append((deltas, (dbegin, None if flags.restarts is None else dfresh)))
+    return answers
+
+
+def with_rows(function: Any) -> Any:
+    """Give a single row the axis that the library wants, and take it away again."""
+
+    def run(runs: list[Run]) -> list[Any]:
+        if jnp.ndim(jax.tree.leaves(runs[0].begin)[0]) == 2:
+            return function(runs)
+        timed = lambda tree, change: jax.tree.map(lambda x: change(x, 1), tree)
+        row = lambda tree, change: jax.tree.map(lambda x: change(x, 0), tree)
+        runs = [
+            Run(w, timed(over, jnp.expand_dims), row(begin, jnp.expand_dims))
+            for w, over, begin in runs
+        ]
+        return [
+            (*(timed(part, jnp.squeeze) for part in parts), row(last, jnp.squeeze))
+            for *parts, last in function(runs)
+        ]
+
+    return run
+
+
+def together(function: Any, runs: list[Run]) -> list[Any]:
+    """Call once for all runs; a `vmap` over sequences brings more rows."""
+
+    def loop(weights: Any, timed: Any, begin: Any) -> Any:
+        results = with_rows(function)(
+            [Run(*run) for run in zip(weights, timed, begin, strict=True)]
+        )
+        return tuple(zip(*results, strict=True))
+
+    columns = as_rows(loop)(*(tuple(column) for column in zip(*runs, strict=True)))
+    return list(zip(*columns, strict=True))
+
+
+def infer(problem: Problem, keep_starts: bool, runs: list[Run]) -> list[Any]:
+    """Nothing is kept; the inputs are projected chunk by chunk."""
+    assert not keep_starts
+    return together(functools.partial(infer_rows, problem), runs)
+
+
+def infer_rows(problem: Problem, runs: list[Run]) -> list[Any]:
+    """Go through chunks that divide what they can, and through the rest."""
+    kind = known(problem.form)
+    steps, rows, _ = runs[0].timed[0].shape
+    packed = [forward_weights(kind, run.weights[1]) for run in runs]
+    row_bytes = 4 * rows * sum(run.weights[0].shape[1] for run in runs)
+    size = max(1, min(steps, CHUNK_BYTES // max(1, row_bytes)))
+    count, rest = divmod(steps, size)
+
+    def piece(carries: Any, start: Any, length: int) -> list[Any]:
+        part = []
+        for (w, timed, (_, fresh)), own, carry in zip(runs, packed, carries, strict=True):
+            xs, flags = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, start, length), timed
+            )
+            zs = matmul(xs, w[0], problem.dtype, problem.gate_dtype)
+            part.append(Run(own, (zs, flags), (carry, fresh)))
+        return forward_call(kind, problem.reverse, part, keep=False)
+
+    carries = [run.begin[0] for run in runs]
+    if count <= 1 and not rest:
+        return [(ys, None, carry) for ys, _, carry in piece(carries, 0, steps)]
+
+    def write(state: Any, start: Any, length: int) -> Any:
+        carries, outputs = state
+        results = piece(carries, start, length)
+        outputs = [
+            jax.lax.dynamic_update_slice_in_dim(out, ys, start, 0)
+            for out, (ys, _, _) in zip(outputs, results, strict=True)
+        ]
+        return [carry for _, _, carry in results], outputs
+
+    def chunk(number: Any, state: Any) -> Any:
+        if problem.reverse:
+            number = count - 1 - number
+        return write(state, number * size, size)
+
+    empty = [
+        vary(jnp.zeros((steps, *c.h.shape), problem.dtype), varying_axes(runs)) for c in carries
+    ]
+    state = (carries, empty)
+    if rest and problem.reverse:
+        state = write(state, count * size, rest)
+    state = jax.lax.fori_loop(0, count, chunk, state)
+    if rest and not problem.reverse:
+        state = write(state, count * size, rest)
+    return [(ys, None, carry) for carry, ys in zip(*state, strict=True)]
+
+
+def forward(problem: Problem, runs: list[Run]) -> list[Any]:
+    """What the gradient needs is kept."""
+    kind = known(problem.form)
+    runs = [run._replace(weights=forward_weights(kind, run.weights)) for run in runs]
+    return together(functools.partial(forward_call, kind, problem.reverse, keep=True), runs)
+
+
+def backward(problem: Problem, runs: list[Run]) -> list[Any]:
+    """The way back."""
+    kind = known(problem.form)
+    return together(functools.partial(backward_call, kind, problem.reverse), runs)
+
+
+LOOPS = Loops(infer, forward, backward, sort_rows=False)

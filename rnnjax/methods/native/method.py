@@ -1,0 +1,66 @@
+"""The native method."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._typing import PyTree
+from rnnjax.cells.base import Cell
+from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.fused import Fused
+from rnnjax.methods.fused.sequence import run_at_once
+from rnnjax.methods.native.library import why_not_loaded
+from rnnjax.methods.native.loops import LOOPS, kind_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Native:
+    """Run the whole sequence with loops of compiled C++, on CPU.
+
+    `Fused` with its loops over time in a library of its own: a step's product, gates and state
+    are one pass over registers, its weights are packed once, the cores share rows or units, and
+    steps that do not count cost nothing. The products before and after the loops are XLA's.
+    Numbers are those of `Scan`, up to the order of summation.
+
+    For the plain LSTM, GRU (both resets) and Elman cell (tanh, relu), in float32. The library
+    comes with the installation where a C++ compiler is there; else `explain` says why not.
+
+    First derivatives in reverse mode only: forward mode and second derivatives raise a
+    TypeError, and `Scan` serves them.
+    """
+
+    def why_not(self, call: Call) -> str | None:
+        """No library, no CPU, another cell or dtype."""
+        if jax.default_backend() != "cpu":
+            return "it runs on CPU alone"
+        reason = why_not_loaded() or Fused().why_not(call)
+        if reason is not None:
+            return reason
+        if kind_of(call.cell.form) is None:
+            return "of Elman cells it knows those with jnp.tanh and jax.nn.relu"
+        others = sorted({str(dtype) for dtype in dtypes(call)} - {"float32"})
+        return f"it computes in float32, and here is {others[0]}" if others else None
+
+    def run(self, call: Call) -> tuple[PyTree, PyTree]:
+        """Run at once."""
+        if not call.num_steps:
+            return scan_steps(call)  # nothing runs
+        return run_at_once(call, LOOPS)
+
+
+def dtypes(call: Call) -> frozenset[Any]:
+    """Those of params and inputs, and of what the cell makes of them."""
+    leaves, structure = jax.tree.flatten((call.params, call.xs))
+    return _dtypes(call.cell, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
+
+
+@functools.lru_cache(maxsize=1024)  # eager calls ask again and again
+def _dtypes(cell: Cell, structure: Any, leaves: tuple[Any, ...]) -> frozenset[Any]:
+    like = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+    params, xs = jax.tree.unflatten(structure, like)
+    zs = jax.eval_shape(cell.project, params, xs)
+    carry = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    return frozenset(leaf.dtype for leaf in jax.tree.leaves((like, zs, carry)))
