@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
-.PHONY: demo test lint parity bench bench-smoke docs dev clean
+.PHONY: demo test native lint parity bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
+
+# In place and without an installation, for work on the kernels.
+native: | $(VENV)/.created
+	$(BIN)/python hatch_build.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -45,9 +50,11 @@ $(VENV)/.created:
 	touch $@
 
 # One stamp for each extra: .venv/.test stands for `pip install -e .[test]`.
-$(VENV)/.%: pyproject.toml | $(VENV)/.created
-	$(PIP) install -e ".[$*]"
+# RNNJAX_NATIVE=0 is for the run alone: all environments share the library in this tree.
+$(VENV)/.%: pyproject.toml hatch_build.py $(NATIVE) | $(VENV)/.created
+	RNNJAX_NATIVE=$(filter 1,$(RNNJAX_NATIVE)) $(PIP) install -e ".[$*]"
 	touch $@
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis
+	rm -f rnnjax/methods/native/librnnjax.* rnnjax/methods/native/not_built.txt

@@ -1,10 +1,13 @@
 """What the properties run over: a new cell, method or option is one line here."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax.methods.native.library import why_not_loaded
 
 # Name -> factory of the hidden width; each must have an oracle in `rnnjax.testing`.
 CELLS = {
@@ -18,6 +21,34 @@ CELLS = {
     "elman, relu": lambda h, **kw: rnnjax.elman(h, activation=jax.nn.relu, **kw),
 }
 
+
+@dataclasses.dataclass(frozen=True)
+class InFloat32:
+    """A method that knows float32 alone, for problems in any dtype."""
+
+    method: rnnjax.Method
+
+    def why_not(self, call):
+        return None
+
+    def run(self, call):
+        wanted = jnp.result_type(call.carry.h)
+        arrays = ("params", "xs", "carry", "fresh")
+        single = {name: cast(getattr(call, name), jnp.float32) for name in arrays}
+        carry, ys = self.method.run(call._replace(**single))
+        return cast(carry, wanted), cast(ys, wanted)
+
+
+def cast(tree, dtype):
+    """Floating leaves in another dtype; what is no array stays."""
+
+    def leaf(a):
+        is_floating = isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jnp.floating)
+        return a.astype(dtype) if is_floating else a
+
+    return jax.tree.map(leaf, tree)
+
+
 METHODS = {
     "scan": rnnjax.Scan(),
     "fused": rnnjax.Fused(),
@@ -27,8 +58,13 @@ METHODS = {
     "chunks of 4": rnnjax.Chunked(4),
 }
 
+# The library is tested where it was built; `tests/native` says where it was not.
+jax.devices()  # the backend must stand before the library is loaded
+if why_not_loaded() is None:
+    METHODS["native"] = InFloat32(rnnjax.Native())
+
 # Those that run any cell, with or without a standard form.
-GENERAL_METHODS = [name for name in METHODS if not name.startswith("fused")]
+GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "native"))]
 
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5

@@ -6,9 +6,11 @@ from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.fused import Fused
+from rnnjax.methods.native import Native
 from rnnjax.methods.scan import Scan
 
 NAMED = "another method was asked for by name"
+SLOWER = "Native has the same gradient, and compiled loops"
 
 
 class Explanation(NamedTuple):
@@ -33,23 +35,25 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: `Fused()` wherever it can serve, and `Scan()` elsewhere
-    (`benchmarks/results/against_scan` has both beside each other).
+    The rule for None: `Native()` where it can serve, else `Fused()` where that can, else `Scan()`.
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
-    why_not_fused = Fused().why_not(call)
+    why_not_native, why_not_fused = Native().why_not(call), Fused().why_not(call)
     reasons = {
-        "Fused": why_not_fused,
+        "Native": why_not_native or NAMED,
+        "Fused": why_not_fused or (SLOWER if method is None else NAMED),
         "Scan": "ask for it by name for forward mode or second derivatives",
         "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
     }
     if method is not None:
         check_able(function, method, call)
         chosen, reason = method, "asked for by name"
-        reasons |= {"Fused": why_not_fused or NAMED, "Scan": NAMED}
+        reasons["Scan"] = NAMED
+    elif why_not_native is None:
+        chosen, reason = Native(), "a cell whose loops over time are compiled"
     elif why_not_fused is None:
         chosen, reason = Fused(), "a cell whose whole sequence has a gradient of its own"
     else:

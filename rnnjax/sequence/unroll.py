@@ -118,9 +118,10 @@ def explain(
         >>> import jax, jax.numpy as jnp, rnnjax
         >>> cell = rnnjax.elman(5)
         >>> params = cell.init(jax.random.key(0), in_features=3)
-        >>> print(rnnjax.explain(cell, params, jnp.ones((7, 2, 3))))
-        Fused(keep_gates=True, segment=None): a cell whose whole sequence has a gradient of its own
-          not Scan: ask for it by name for forward mode or second derivatives
+        >>> print(rnnjax.explain(cell, params, jnp.ones((7, 2, 3)), method=rnnjax.Scan()))
+        Scan(unroll=1): asked for by name
+          not Native: ...
+          not Fused: another method was asked for by name
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)

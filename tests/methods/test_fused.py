@@ -127,10 +127,12 @@ def test_cells_without_a_form_are_for_scan():
     assert "it knows the plain LSTM" in dict(explanation.passed_over)["Fused"]
 
 
-def test_none_picks_fused_for_plain_cells():
+def test_none_picks_fused_for_plain_cells_without_a_library(monkeypatch):
+    monkeypatch.setattr(rnnjax.Native, "why_not", lambda self, call: "it was not built")
     cell, params, xs, _ = problem("gru")
     explanation = rnnjax.explain(cell, params, xs)
     assert explanation.method == rnnjax.Fused()
+    assert dict(explanation.passed_over)["Native"] == "it was not built"
     assert "forward mode" in dict(explanation.passed_over)["Scan"]
 
 

@@ -55,8 +55,10 @@ def oracle(name, option, reverse, carry=True):
     return out, wanted
 
 
-def assert_same(got, wanted):
-    compare.assert_close(got, wanted, rtol=1e-11, atol=1e-13)
+def assert_same(got, wanted, method=None):
+    loose = method == "native"  # computes in float32
+    rtol, atol = (1e-4, 1e-5) if loose else (1e-11, 1e-13)
+    compare.assert_close(got, wanted, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_unroll(name, reverse, option, method):
             method=registry.METHODS[method],
         )
 
-    assert_same(value_and_gradients(run, *arguments), oracle(name, option, reverse))
+    wanted = oracle(name, option, reverse)
+    assert_same(value_and_gradients(run, *arguments), wanted, method)
 
 
 @cells
@@ -130,11 +133,11 @@ def test_bidirectional(name, method):
         )
         y, y_bar = (np.split(a, 2, axis=-1)[index] for a in (ys, ys_bar))
         told = {**OPTIONS["all"], "reverse": reverse, **ORACLE.get(name, {})}
-        assert_same((end, y), testing.reference_unroll(p, xs, c, **told))
+        assert_same((end, y), testing.reference_unroll(p, xs, c, **told), method)
         wanted = testing.reference_gradients(p, xs, c, (bar, y_bar), **told)
-        assert_same((dp, dc), (wanted.params, wanted.carry))
+        assert_same((dp, dc), (wanted.params, wanted.carry), method)
         dxs += wanted.xs
-    assert_same(grads.xs, dxs)
+    assert_same(grads.xs, dxs, method)
 
 
 @options

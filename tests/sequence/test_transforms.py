@@ -232,7 +232,8 @@ def test_scan_unrolls_as_it_is_told():
 def test_noise_is_drawn_outside_the_loop():
     cell = rnnjax.input_dropout(rnnjax.lstm(3), 0.5)
     params = cell.init(jax.random.key(0), 2)
-    run = functools.partial(rnnjax.unroll, cell, params, key=jax.random.key(1))
+    options = {"key": jax.random.key(1), "method": rnnjax.Scan()}
+    run = functools.partial(rnnjax.unroll, cell, params, **options)
     program = jax.make_jaxpr(run)(jnp.ones(SHAPE)).jaxpr
     (scan,) = found(program, "scan")
     random = {e.primitive.name for e in equations(program) if "random" in e.primitive.name}

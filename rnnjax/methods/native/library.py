@@ -18,7 +18,10 @@ REASON = FOLDER / "not_built.txt"  # written by the installation
 
 @functools.cache
 def why_not_loaded() -> str | None:
-    """Load and register the library; say why it cannot be, or None if it is."""
+    """Load and register the library; say why it cannot be, or None if it is.
+
+    The CPU backend must have been started: it would not start after a refused registration.
+    """
     if os.environ.get("RNNJAX_NATIVE") == "0":
         return "it is switched off by RNNJAX_NATIVE=0"
     if not FILE.exists():
@@ -32,9 +35,12 @@ def why_not_loaded() -> str | None:
     if found != INTERFACE:
         versions = f"its interface is {found}, wanted {INTERFACE}"
         return f"its library is of another version ({versions}): reinstall rnnjax"
-    for name in ("rnnjax_forward", "rnnjax_backward"):
-        capsule = jax.ffi.pycapsule(getattr(library, name))
-        jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    try:
+        for name in ("rnnjax_forward", "rnnjax_backward"):
+            capsule = jax.ffi.pycapsule(getattr(library, name))
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    except Exception as error:  # JAX has no type of its own for a library that is too new for it
+        return f"JAX does not take its library ({error}): reinstall rnnjax"
     return None
 
 

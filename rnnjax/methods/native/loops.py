@@ -19,6 +19,7 @@ from rnnjax.cells.lstm import LSTMForm
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.problem import Kept, Loops, Problem, Run
 from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, call, given
 from rnnjax.methods.native.layout import pack_columns, pack_gates
 
 CHUNK_BYTES = 4 * 2**20  # of projected inputs: they stay in the cache until they are read
@@ -62,64 +63,56 @@ def known(form: Any) -> Kind:
     return kind
 
 
-ABSENT = np.zeros(0, np.float32)
-
-
-def given(array: Array | None) -> Any:
-    """The array, or one without elements."""
-    return ABSENT if array is None else array
-
-
-def spec(*shape: int, present: bool = True) -> jax.ShapeDtypeStruct:
-    """A result of the library."""
-    return jax.ShapeDtypeStruct(shape if present else (0,), jnp.float32)
-
-
-def call(
-    name: str, kind: Kind, results: list[Any], arrays: list[Any], **options: Any
-) -> list[Array]:
-    """Call the library; what may change in place is said in `aliases`."""
-    axes = varying_axes(arrays)
-    arrays = vary([jnp.asarray(a) for a in arrays], axes)
-    if axes:
-        results = [jax.ShapeDtypeStruct(r.shape, r.dtype, vma=axes) for r in results]
-    aliases = options.pop("aliases", None)
-    run = jax.ffi.ffi_call(name, results, vmap_method="sequential", input_output_aliases=aliases)
-    return run(*arrays, cell=np.int32(kind.number), **options)
-
-
 def forward_call(
     kind: Kind, reverse: bool, runs: list[Run], *, keep: bool
 ) -> list[tuple[Array, Kept, PyTree]]:
     """Run networks forwards, with packed weights and projected inputs."""
-    arrays, results, aliases = [], [], {}
+    arrays, present = [], []
     for weights, (zs, flags), (carry, fresh) in runs:
-        steps, rows, width = zs.shape
-        zs = zs.reshape(-1, width)  # as the product makes it: XLA copies what it reshapes
-        hidden = width // kind.gates
-        if keep:
-            aliases[len(arrays)] = len(results) + 3
-        arrays += [zs, *weights]
-        arrays += [carry.h, given(carry.c if kind.has_c else None)]
-        arrays += [given(flags.mask), given(flags.restarts)]
-        arrays += [given(fresh and fresh.h), given(fresh.c if fresh and kind.has_c else None)]
-        results += [spec(steps, rows, hidden), spec(rows, hidden)]
-        results += [spec(rows, hidden, present=kind.has_c)]
-        results += [spec(steps * rows, width, present=keep)]
-        for present in (kind.extra, True, kind.has_c):
-            results += [spec(steps, rows, hidden, present=keep and present)]
-    out = iter(
-        call("rnnjax_forward", kind, results, arrays, reverse=reverse, keep=keep, aliases=aliases)
-    )
+        arrays += [zs, *weights, *leaves(kind, carry), given(flags.mask), given(flags.restarts)]
+        arrays += leaves(kind, fresh)
+        present += [True, True, kind.has_c]
+        present += [keep, keep and kind.extra, keep, keep and kind.has_c]
+    options = {"cell": np.int32(kind.number), "reverse": reverse, "keep": keep}
+    out = call(FORWARD, arrays, present, in_place={0: 3} if keep else {}, **options)
     answers = []
-    for _, (zs, _), (carry, _) in runs:
-        ys, h, c, columns, extra, start_h, start_c = (next(out) for _ in range(7))
-        columns = columns.reshape(zs.shape) if keep else columns
+    for (ys, h, c, columns, extra, start_h, start_c), run in zip(out, runs, strict=True):
         kept = (columns, extra) if kind.extra else (columns,)
-        leaves = [(h, c), (start_h, start_c)] if kind.has_c else [(h,), (start_h,)]
-        final, starts = (type(carry)(*each) for each in leaves)
+        pairs = [(h, c), (start_h, start_c)]
+        final, starts = (type(run.begin[0])(*pair[: 1 + kind.has_c]) for pair in pairs)
         answers.append((ys, Kept(kept, starts), final))
     return answers
+
+
+def backward_call(kind: Kind, reverse: bool, runs: list[Run]) -> list[Any]:
+    """Run networks backwards; deltas take the place of the columns."""
+    arrays, present = [], []
+    second = kind.extra and not kind.two_products  # whether the second buffer gets deltas
+    for weights, (kept, dys, flags), dcarry in runs:
+        columns, *extra = kept.columns
+        arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts), *weights]
+        arrays += [dys, *leaves(kind, dcarry), given(flags.mask), given(flags.restarts)]
+        fresh = flags.restarts is not None
+        present += [True, second, True, kind.has_c, fresh, fresh and kind.has_c]
+    options = {"cell": np.int32(kind.number), "reverse": reverse}
+    in_place = {0: 0, 1: 1} if second else {0: 0}
+    out = call(BACKWARD, arrays, present, in_place=in_place, **options)
+    answers = []
+    for (deltas, more, *gradients), run in zip(out, runs, strict=True):
+        kept, _, flags = run.timed
+        others = (more,) if second else kept.columns[1:]
+        pairs = [gradients[:2], gradients[2:]]
+        dbegin, dfresh = (type(run.begin)(*pair[: 1 + kind.has_c]) for pair in pairs)
+        restarted = flags.restarts is not None
+        answers.append(((deltas, *others), (dbegin, dfresh if restarted else None)))
+    return answers
+
+
+def leaves(kind: Kind, carry: Any) -> list[Any]:
+    """`h` and `c`, absent where there are none."""
+    if carry is None:
+        return [ABSENT, ABSENT]
+    return [carry.h, carry.c if kind.has_c else ABSENT]
 
 
 def forward_weights(kind: Kind, w: Any) -> list[Any]:
@@ -139,43 +132,6 @@ def backward_weights(kind: Kind, w: Any) -> list[Any]:
     if kind.two_products:
         return [pack_columns(w.w_gates.T), pack_columns(w.w_n_transposed)]
     return [pack_columns(w.w_hh.T), ABSENT]
-
-
-def backward_call(kind: Kind, reverse: bool, runs: list[Run]) -> list[Any]:
-    """Run networks backwards; deltas take the place of the columns."""
-    arrays, results, aliases = [], [], {}
-    for weights, (kept, dys, flags), dcarry in runs:
-        columns, *extra = kept.columns
-        steps, rows, width = columns.shape
-        hidden = width // kind.gates
-        aliases[len(arrays)] = len(results)
-        if kind.extra and not kind.two_products:
-            aliases[len(arrays) + 1] = len(results) + 1
-        arrays += [columns.reshape(-1, width), extra[0] if extra else ABSENT]
-        arrays += [kept.starts.h, given(kept.starts.c if kind.has_c else None)]
-        arrays += backward_weights(kind, weights)
-        arrays += [dys, dcarry.h, given(dcarry.c if kind.has_c else None)]
-        arrays += [given(flags.mask), given(flags.restarts)]
-        restarts = flags.restarts is not None
-        has_deltas = kind.extra and not kind.two_products
-        results += [spec(steps * rows, width), spec(steps, rows, hidden, present=has_deltas)]
-        for there in (True, restarts):
-            results += [spec(rows, hidden, present=there)]
-            results += [spec(rows, hidden, present=there and kind.has_c)]
-    out = iter(call("rnnjax_backward", kind, results, arrays, reverse=reverse, aliases=aliases))
-    answers = []
-    for _, (kept, _, flags), dcarry in runs:
-        deltas, more, *leaves = (next(out) for _ in range(6))
-        deltas = deltas.reshape(kept.columns[0].shape)
-        deltas = (
-            (deltas,)
-            if not kind.extra
-            else (deltas, kept.columns[1] if kind.two_products else more)
-        )
-        count = 2 if kind.has_c else 1
-        dbegin, dfresh = (type(dcarry)(*leaves[i : i + count]) for i in (0, 2))
-        answers.append((deltas, (dbegin, None if flags.restarts is None else dfresh)))
-    return answers
 
 
 def with_rows(function: Any) -> Any:
@@ -224,6 +180,8 @@ def infer_rows(problem: Problem, runs: list[Run]) -> list[Any]:
     packed = [forward_weights(kind, run.weights[1]) for run in runs]
     row_bytes = 4 * rows * sum(run.weights[0].shape[1] for run in runs)
     size = max(1, min(steps, CHUNK_BYTES // max(1, row_bytes)))
+    # A divisor of T, if there is one near by, leaves no rest.
+    size = next((n for n in range(size, size // 2, -1) if steps % n == 0), size)
     count, rest = divmod(steps, size)
 
     def piece(carries: Any, start: Any, length: int) -> list[Any]:
@@ -276,6 +234,7 @@ def forward(problem: Problem, runs: list[Run]) -> list[Any]:
 def backward(problem: Problem, runs: list[Run]) -> list[Any]:
     """The way back."""
     kind = known(problem.form)
+    runs = [run._replace(weights=backward_weights(kind, run.weights)) for run in runs]
     return together(functools.partial(backward_call, kind, problem.reverse), runs)
 
 

@@ -1,0 +1,108 @@
+// Drawn problems. Part of test.cc.
+#ifndef RNNJAX_TESTING_CASES_H_
+#define RNNJAX_TESTING_CASES_H_
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+namespace rnnjax {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+struct ForwardWant {
+  Doubles outputs, final_h, final_c, columns, extra, start_h, start_c;
+};
+
+struct BackwardWant {
+  Doubles deltas, extra_deltas, dbegin_h, dbegin_c, dfresh_h, dfresh_c;
+};
+
+struct Network {
+  Floats w;  // (hidden, gates * hidden); a row is a unit that is read
+  Floats projected, bias, candidate_bias, begin_h, begin_c, fresh_h, fresh_c;
+  Floats doutputs, dfinal_h, dfinal_c;
+  std::unique_ptr<bool[]> mask, restarts;
+  Floats columns, extra, start_h, start_c;  // what the way back reads: the kept, rounded
+
+  bool valid(int64_t place) const { return !mask || mask[place]; }
+  bool restart(int64_t place) const { return restarts && restarts[place]; }
+};
+
+struct Case {
+  Size size;
+  bool keep = true, in_place = true, mask = false, restarts = false, bias = false;
+  std::vector<Network> networks;
+
+  int64_t width() const { return gates(size.cell) * size.hidden; }
+  std::string text() const {
+    const auto said = [](bool flag, const char* word) { return std::string(flag ? word : ""); };
+    return "cell " + std::to_string(size.cell) + " T " + std::to_string(size.steps) + " B " +
+           std::to_string(size.rows) + " H " + std::to_string(size.hidden) + " networks " +
+           std::to_string(networks.size()) + said(size.reverse, " reverse") + said(mask, " mask") +
+           said(restarts, " restarts") + said(bias, " bias") + said(keep, " keep") +
+           said(in_place, " in place");
+  }
+};
+
+// Every row holes of its own, or a prefix, or nothing at all.
+std::unique_ptr<bool[]> draw_mask(const Size& size, Random& random) {
+  std::unique_ptr<bool[]> mask(new bool[size.steps * size.rows]);
+  const bool holes = random.chance(0.5);
+  for (int64_t row = 0; row < size.rows; ++row) {
+    const int64_t length = random.chance(0.15) ? 0 : random.below(size.steps + 1);
+    const double density = random.chance(0.15) ? 0 : 0.6;
+    for (int64_t t = 0; t < size.steps; ++t) {
+      mask[t * size.rows + row] = holes ? random.chance(density) : t < length;
+    }
+  }
+  return mask;
+}
+
+// What stands at steps that do not count must not matter.
+void spoil(const Network& net, int64_t width, Floats* values) {
+  for (size_t i = 0; i < values->size(); ++i) {
+    if (!net.valid(i / width)) (*values)[i] = kNaN;
+  }
+}
+
+Network draw_network(const Case& c, Random& random) {
+  const Size& size = c.size;
+  const int64_t h = size.hidden, width = c.width(), rows = size.rows * h, places = size.steps * size.rows;
+  Network net;
+  net.w = random.floats(h * width, 1.5 / std::sqrt(h));
+  net.projected = random.floats(places * width, 1.5);
+  net.doutputs = random.floats(places * h);
+  net.begin_h = random.floats(rows);
+  net.dfinal_h = random.floats(rows);
+  if (has_c(size.cell)) {
+    net.begin_c = random.floats(rows);
+    net.dfinal_c = random.floats(rows);
+  }
+  if (c.bias) {
+    net.bias = random.floats(width);
+    if (size.cell == kGRUAfter) net.candidate_bias = random.floats(h);
+  }
+  if (c.mask) {
+    net.mask = draw_mask(size, random);
+    spoil(net, width, &net.projected);
+    spoil(net, h, &net.doutputs);
+  }
+  if (c.restarts) {
+    net.restarts.reset(new bool[places]);
+    for (int64_t i = 0; i < places; ++i) net.restarts[i] = random.chance(0.25);
+    net.fresh_h = random.floats(rows);
+    if (has_c(size.cell)) net.fresh_c = random.floats(rows);
+  }
+  return net;
+}
+
+}  // namespace
+}  // namespace rnnjax
+
+#endif  // RNNJAX_TESTING_CASES_H_

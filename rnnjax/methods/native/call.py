@@ -1,0 +1,115 @@
+"""A call of the compiled library: its arrays, and which of them are changed in place."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._typing import Array
+from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.native.partition import over_rows
+
+ABSENT = np.zeros(0, np.float32)
+
+
+def given(array: Array | None) -> Any:
+    """The array, or one without elements."""
+    return ABSENT if array is None else array
+
+
+class Signature(NamedTuple):
+    """A function of the library, for any number of networks.
+
+    Attributes:
+        name: what it is registered as.
+        axes: of the arrays that it takes of every network; `b` are the rows.
+        results: the same of what it returns.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+CARRY = ("b h", "b h")
+FORWARD = Signature(
+    "rnnjax_forward",
+    ("t b g", "p k w", "q l v", "g", "h", *CARRY, "t b", "t b", *CARRY),
+    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h"),
+)
+BACKWARD = Signature(
+    "rnnjax_backward",
+    ("t b g", "t b h", "t b h", "t b h", "p k w", "q l v", "t b h", *CARRY, "t b", "t b"),
+    ("t b g", "t b h", *CARRY, *CARRY),
+)
+WIDE = "t b g"
+
+
+def call(
+    signature: Signature,
+    arrays: list[Any],
+    present: list[bool],
+    *,
+    in_place: dict[int, int],
+    **attributes: Any,
+) -> list[Sequence[Array]]:
+    """Call with the arrays of all networks; the results of each.
+
+    `present` says which results are wanted, `in_place` which of them takes the place of which
+    array, the same for every network.
+    """
+    networks = len(arrays) // len(signature.axes)
+    arrays = vary([jnp.asarray(a) for a in arrays], varying_axes(arrays))
+    # What is absent has an axis of its own, without elements.
+    axes = [
+        f"x{i}" if a.shape == (0,) else names
+        for i, (a, names) in enumerate(zip(arrays, signature.axes * networks, strict=True))
+    ]
+    results = [
+        names if there else f"y{i}"
+        for i, (there, names) in enumerate(zip(present, signature.results * networks, strict=True))
+    ]
+    taken, made = len(signature.axes), len(signature.results)
+    aliases = {n * taken + a: n * made + r for n in range(networks) for a, r in in_place.items()}
+    run = functools.partial(run_here, signature.name, axes, results, aliases, attributes)
+    out = over_rows(run, axes, results)(*arrays)
+    return [out[i : i + made] for i in range(0, len(out), made)]
+
+
+def run_here(
+    name: str,
+    axes: list[str],
+    results: list[str],
+    aliases: dict[int, int],
+    attributes: dict[str, Any],
+    *arrays: Array,
+) -> tuple[Array, ...]:
+    """Call on one device, with its part of the rows."""
+    sizes: dict[str, int] = {}
+    for array, names in zip(arrays, axes, strict=True):
+        sizes |= dict(zip(names.split(), array.shape, strict=True))
+    sizes |= {names: 0 for names in results if names not in sizes}
+
+    def flat(names: str) -> tuple[int, ...]:
+        # Without an axis, as the products make and take it: XLA copies what is reshaped.
+        shape = tuple(sizes[axis] for axis in names.split())
+        return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
+
+    like = [result_like(arrays[0], flat(names)) for names in results]
+    function = jax.ffi.ffi_call(name, like, vmap_method="sequential", input_output_aliases=aliases)
+    out = function(*(a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True)), **attributes)
+    shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
+    return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
+
+
+def result_like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """A result of this shape; inside `shard_map` it varies as `array` does."""
+    varying = jax.typeof(array).manual_axis_type
+    if not varying.varying:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+    mesh = jax.sharding.get_abstract_mesh()
+    sharding = jax.sharding.NamedSharding(mesh, jax.P())
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding, manual_axis_type=varying)

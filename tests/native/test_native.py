@@ -1,0 +1,198 @@
+"""The compiled loops: drawn sizes against float64, every instruction set, several devices."""
+
+import functools
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding
+
+import rnnjax
+from rnnjax.methods.native import call as call_module
+from rnnjax.methods.native import library
+
+reason = library.why_not_loaded()
+pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
+
+FEATURES = 3
+CELLS = [name for name in registry.CELLS if "bias" not in name and "learned" not in name]
+
+
+def problem(name, steps, rows, hidden, seed=0):
+    """A cell, random params of a size that keeps the recurrence tame, inputs and a carry."""
+    cell = registry.CELLS[name](hidden)
+    like = jax.eval_shape(lambda: cell.init(jax.random.key(0), FEATURES))
+    params = registry.randomise(like, seed, scale=1 / np.sqrt(hidden))
+    xs = jnp.asarray(np.random.default_rng(seed).normal(size=(steps, rows, FEATURES)), jnp.float32)
+    like = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct((rows, FEATURES), xs.dtype))
+    return cell, params, xs, registry.randomise(like, seed + 1)
+
+
+def everything(cell, method, reverse, options, point):
+    """Outputs, final carry and all gradients."""
+    run = functools.partial(rnnjax.unroll, cell, method=method, reverse=reverse, **options)
+    return compare.graded(lambda params, xs, carry: run(params, xs, carry))(*point)
+
+
+def errors(got, wanted):
+    """The largest difference of each leaf, over its largest value."""
+    leaves = [[np.asarray(a, np.float64) for a in jax.tree.leaves(tree)] for tree in (got, wanted)]
+    pairs = zip(*leaves, strict=True)
+    return [np.abs(a - b).max(initial=0) / np.abs(b).max(initial=1) for a, b in pairs]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    name=st.sampled_from(CELLS),
+    steps=st.integers(0, 60),
+    rows=st.integers(1, 40),
+    hidden=st.integers(1, 300),
+    option=st.sampled_from(["plain", "lengths", "mask", "resets", "all"]),
+    reverse=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_error_is_at_most_twice_that_of_scan(name, steps, rows, hidden, option, reverse, seed):
+    cell, *point = problem(name, steps, rows, hidden, seed)
+    options = registry.sequence_options(steps, rows)[option]
+    ours, scans = (
+        everything(cell, method, reverse, options, point)
+        for method in (rnnjax.Native(), rnnjax.Scan())
+    )
+    with jax.enable_x64(True):
+        double = registry.cast(point, jnp.float64)
+        wide = registry.CELLS[name](hidden, param_dtype=jnp.float64)
+        wanted = everything(wide, rnnjax.Scan(), reverse, options, double)
+    # Of few numbers the last bit decides: 1e-6 is eight of them.
+    for error, allowed in zip(errors(ours, wanted), errors(scans, wanted), strict=True):
+        assert error <= max(2 * allowed, 1e-6)
+
+
+@pytest.fixture(params=["avx512", "avx2", "portable"])
+def instructions(request):
+    before = library.instruction_set()
+    if not library.select(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    assert library.select(before)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_instruction_sets(instructions, name):
+    cell, *point = problem(name, 5, 9, 70)
+    options = registry.sequence_options(5, 9)["all"]
+    got, wanted = (
+        everything(cell, method, True, options, point)
+        for method in (rnnjax.Native(), rnnjax.Scan())
+    )
+    compare.assert_close(got, wanted)
+
+
+def test_on_a_single_device(monkeypatch):
+    """Tests have eight, and go through the rule that cuts the batch."""
+    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
+    cell, *point = problem("gru", 6, 4, 20)
+    options = registry.sequence_options(6, 4)["all"]
+    got, wanted = (
+        everything(cell, method, False, options, point)
+        for method in (rnnjax.Native(), rnnjax.Scan())
+    )
+    compare.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 1), (0, 1)], ids=["weights", "rows", "both"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_vmap(axes, rows):
+    """Networks go to the library together, sequences as more rows."""
+    cell, params, _, _ = problem("lstm", 4, rows, 17)
+    several = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), params)
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, rows, FEATURES)), jnp.float32)
+    point = (several if axes[0] == 0 else params, xs if axes[1] == 1 else xs[:, 0])
+
+    def both(method):
+        run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=method)
+        loss = lambda params, xs: jax.tree.map(jnp.sum, jax.vmap(run, axes, (0, 1))(params, xs))[1]
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*point)
+
+    compare.assert_close(both(rnnjax.Native()), both(rnnjax.Scan()))
+
+
+def test_many_networks():
+    cell, params, xs, _ = problem("elman", 4, 2, 5)
+    several = jax.tree.map(lambda a: jnp.stack([a * k for k in range(1, 7)]), params)
+    run = lambda method: jax.vmap(lambda p: rnnjax.unroll(cell, p, xs, method=method))(several)
+    compare.assert_close(run(rnnjax.Native()), run(rnnjax.Scan()))
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_batch_that_is_sharded_is_not_gathered(gradient):
+    cell, params, _, _ = problem("lstm", 5, 16, 8)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
+    xs = place(jnp.ones((5, 16, FEATURES)), jax.P(None, "data"))
+    lengths = place(jnp.arange(16, dtype=jnp.int32) % 6, jax.P("data"))
+
+    def run(xs, method):
+        return rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
+
+    function = jax.grad(lambda xs, method: (run(xs, method) ** 2).sum()) if gradient else run
+    compiled = jax.jit(function, static_argnums=1)
+    text = compiled.lower(xs, rnnjax.Native()).compile().as_text()
+    assert "rnnjax_forward" in text and "all-gather" not in text
+    compare.assert_close(compiled(xs, rnnjax.Native()), compiled(xs, rnnjax.Scan()))
+
+
+def test_chunks_and_their_rest(monkeypatch):
+    monkeypatch.setattr("rnnjax.methods.native.loops.CHUNK_BYTES", 4 * 3 * 4 * 5 * 4)
+    cell, params, xs, carry = problem("lstm", 11, 3, 5)  # chunks of 4, and 3 steps are left
+    for reverse in (False, True):
+        run = functools.partial(rnnjax.unroll, cell, params, xs, carry, reverse=reverse)
+        compare.assert_close(run(method=rnnjax.Native()), run(method=rnnjax.Scan()))
+
+
+@pytest.mark.parametrize("name", ["rnnjax_forward", "rnnjax_backward"])
+def test_wrong_sizes_are_refused_by_the_library(name):
+    """A call made by hand, with arrays smaller than the others say."""
+    signature = {"rnnjax_forward": call_module.FORWARD, "rnnjax_backward": call_module.BACKWARD}
+    sizes = {"t": 3, "b": 2, "g": 20, "h": 5, "p": 1, "k": 5, "w": 64, "q": 1, "l": 5, "v": 64}
+    shape = lambda axes: tuple(sizes[axis] for axis in axes.split())
+    arrays = [np.zeros(shape(axes), np.float32) for axes in signature[name].axes]
+    arrays[0] = arrays[0].reshape(-1, 20)
+    results = [jax.ShapeDtypeStruct(shape(a), jnp.float32) for a in signature[name].results]
+    options = {"cell": np.int32(0), "reverse": False}
+    if name == "rnnjax_forward":
+        options["keep"] = True
+    with pytest.raises(Exception, match="rnnjax native"):
+        jax.block_until_ready(jax.ffi.ffi_call(name, results)(*arrays, **options))
+    with pytest.raises(Exception, match="number of arrays"):
+        jax.block_until_ready(jax.ffi.ffi_call(name, results)(*arrays[:-1], **options))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_other_dtypes_are_refused_by_name_and_served_by_fused(dtype):
+    cell = rnnjax.lstm(4, dtype=dtype)
+    params, xs = cell.init(jax.random.key(0), FEATURES), jnp.ones((3, 2, FEATURES))
+    with pytest.raises(ValueError, match=rf"float32, and here is {np.dtype(dtype).name}"):
+        rnnjax.unroll(cell, params, xs, method=rnnjax.Native())
+    assert rnnjax.explain(cell, params, xs).method == rnnjax.Fused()
+
+
+def test_other_activations_are_refused():
+    cell = rnnjax.elman(4, activation=jnp.sin)
+    params, xs = cell.init(jax.random.key(0), FEATURES), jnp.ones((3, 2, FEATURES))
+    with pytest.raises(ValueError, match="jnp.tanh and jax.nn.relu"):
+        rnnjax.unroll(cell, params, xs, method=rnnjax.Native())
+
+
+def test_nan_and_infinity_pass():
+    cell, params, xs, carry = problem("gru", 4, 3, 6)
+    xs = xs.at[1, 0, 0].set(jnp.nan).at[2, 1, 0].set(jnp.inf)
+    got, wanted = (
+        rnnjax.unroll(cell, params, xs, carry, method=method)
+        for method in (rnnjax.Native(), rnnjax.Scan())
+    )
+    compare.assert_close(got, wanted)
