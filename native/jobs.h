@@ -9,7 +9,7 @@ constexpr int64_t kLeastRows = 6;
 #ifdef RNNJAX_SMALL  // tests share even the smallest work
 constexpr int64_t kCachedWeights = 4096, kSmallCall = 0, kSmallStep = 0;
 #else
-constexpr int64_t kCachedWeights = 320 * 1024;  // numbers: what one core can stream again and again
+constexpr int64_t kCachedWeights = 128 * 1024;  // numbers: what a core can stream again and again
 constexpr int64_t kSmallCall = 1 << 21;         // multiplications; below, waking a thread costs more
 constexpr int64_t kSmallStep = 1 << 17;         // of a step whose panels are to be shared
 #endif

@@ -258,10 +258,13 @@ Later& never() {
 
 void test_pools() {
   Random random(4);
-  AtOnce at_once;
+  AtOnce at_once(4), none(0);
   Threads one(1), busy(1, 4);
-  const std::pair<Pool*, const char*> pools[] = {
-      {&never(), "never"}, {&at_once, "at once"}, {&one, "one thread"}, {&busy, "one thread for four"}};
+  const std::pair<Pool*, const char*> pools[] = {{&never(), "never"},
+                                                 {&at_once, "at once"},
+                                                 {&none, "no thread"},
+                                                 {&one, "one thread"},
+                                                 {&busy, "one thread for four"}};
   for (const auto& [pool, what] : pools) check_chain(*pool, what);
   Later later;
   check_chain(later, "later");

@@ -89,11 +89,15 @@ class Later final : public Pool {
   std::vector<std::pair<void (*)(void*), void*>> tasks_;
 };
 
-// Runs a task before `schedule` returns, as XLA does where it has no pool.
+// Runs a task before `schedule` returns, as XLA does where it has no pool; its count is then 0.
 class AtOnce final : public Pool {
  public:
-  int threads() const override { return 4; }
+  explicit AtOnce(int threads) : threads_(threads) {}
+  int threads() const override { return threads_; }
   void schedule(void (*task)(void*), void* data) override { task(data); }
+
+ private:
+  const int threads_;
 };
 
 }  // namespace
