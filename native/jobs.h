@@ -63,7 +63,7 @@ template <class Loop, class Make>
 static void share(const Size& size, int64_t networks, int64_t visits, Pool& pool, Make make) {
   const int64_t weights = size.hidden * size.hidden * gates(size.cell);
   const int64_t step = networks * size.rows * weights;
-  int threads = pool.threads();
+  int threads = pool.threads() > 1 ? pool.threads() : 1;  // XLA without a pool says 0
   if (step * size.steps < kSmallCall) threads = 1;
   const int64_t enough = (threads + networks - 1) / networks;  // jobs a network
   int64_t jobs = (size.rows + kRowsOfJob - 1) / kRowsOfJob;

@@ -20,7 +20,7 @@ namespace rnnjax {
 #endif
 #define LANES 16
 namespace avx512 {
-#include "math.h"
+#include "activations.h"
 #include "product.h"
 #include "loops.h"
 #include "jobs.h"
@@ -36,7 +36,7 @@ namespace avx512 {
 #endif
 #define LANES 8
 namespace avx2 {
-#include "math.h"
+#include "activations.h"
 #include "product.h"
 #include "loops.h"
 #include "jobs.h"
@@ -53,7 +53,7 @@ namespace avx2 {
 // Whatever the compiler makes of vectors of four: SSE2, NEON, or plain code.
 #define LANES 4
 namespace portable {
-#include "math.h"
+#include "activations.h"
 #include "product.h"
 #include "loops.h"
 #include "jobs.h"

@@ -24,9 +24,12 @@ static inline void tile(const Segment* segments, int count, int64_t first, const
       for (int r = 0; r < ROWS; ++r) a[r] = segments[s].rows[first + r];
       for (int64_t k = 0; k < segments[s].length; ++k, weights += kStride) {
         F w[VECTORS];
+#pragma GCC unroll 8  // sums must be registers, whatever is asked of the compiler
         for (int j = 0; j < VECTORS; ++j) w[j] = load(weights + j * kGroup);
+#pragma GCC unroll 16
         for (int r = 0; r < ROWS; ++r) {
           const F x = splat(a[r][k]);
+#pragma GCC unroll 8
           for (int j = 0; j < VECTORS; ++j) sum[r][j] += x * w[j];
         }
       }

@@ -1,8 +1,8 @@
 // Vectors of LANES floats and the functions of gates. Included once for each instruction set,
 // inside a namespace of its own.
 //
-// sigmoid and tanh are within 2 ulp where |x| < 88, saturate beyond, and pass NaN on
-// (native/test.cc measures it).
+// sigmoid is within 2.5 ulp and tanh within 1.5 where |x| < 88; both saturate beyond, and pass NaN
+// on (native/test.cc measures it).
 
 typedef float F __attribute__((vector_size(LANES * 4)));
 typedef int32_t I __attribute__((vector_size(LANES * 4)));
