@@ -21,6 +21,7 @@ SHAPES = (
     (32, 32, 1024, 1024),
 )
 ODD_SHAPES = ((777, 7, 1, 96), (50, 3, 17, 33), (200, 1, 1, 7), (33, 65, 100, 130))
+STREAMING_SHAPES = ((1, 1, 64, 128), (10, 1, 64, 128), (1, 1, 64, 512))
 
 
 class Case(NamedTuple):
@@ -89,17 +90,18 @@ def grid(shapes: tuple[tuple[int, int, int, int], ...]) -> list[Case]:
     ]
 
 
+def select(cases: list[Case], pattern: str) -> list[Case]:
+    """The cases in whose name the regular expression is found."""
+    return [case for case in cases if re.search(pattern, case.name)]
+
+
 CASES = grid(SHAPES)
 ODD = grid(ODD_SHAPES)
+STREAMING = select(grid(STREAMING_SHAPES), "inference .* plain")
 QUICK = [
     Case("lstm", "training", 9, 3, 5, 6, "lengths"),
     Case("gru", "inference", 9, 3, 5, 6, "plain"),
 ]
-
-
-def select(cases: list[Case], pattern: str) -> list[Case]:
-    """The cases in whose name the regular expression is found."""
-    return [case for case in cases if re.search(pattern, case.name)]
 
 
 def make_lengths(case: Case) -> np.ndarray | None:

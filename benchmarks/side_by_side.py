@@ -1,6 +1,6 @@
 """rnnjax beside PyTorch, ONNX Runtime, Flax, Haiku, Equinox and Keras: time, first call, memory.
 
-    python benchmarks/side_by_side.py [--quick | --odd] [--cases REGEX] [--peers NAMES] [--out DIR]
+    python benchmarks/side_by_side.py [--quick | --odd | --streaming] [--cases REGEX] [--peers NAMES] [--out DIR]
 
 Each implementation runs in a process of its own. For each case all of them compile, their results
 are checked against rnnjax's definition in float64, and only what is right is timed: in turns, the
@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     kind = out.add_mutually_exclusive_group()
     kind.add_argument("--quick", action="store_true", help="two tiny cases, to see that it works")
     kind.add_argument("--odd", action="store_true", help="odd shapes in place of the usual ones")
+    streaming = "a step or a few of one row, as in control and live speech"
+    kind.add_argument("--streaming", action="store_true", help=streaming)
     example = "'gru training .* plain'"
     out.add_argument("--cases", default="", metavar="REGEX", help=f"only these, as {example}")
     known = ",".join(peers.PEERS)
@@ -45,9 +47,20 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
+def of_kind(options: argparse.Namespace) -> tuple[str, list[Case]]:
+    """What the record is called, and all cases of the kind that is asked for."""
+    if options.quick:
+        return "side_by_side", cases.QUICK
+    if options.odd:
+        return "odd_shapes", cases.ODD
+    if options.streaming:
+        return "streaming", cases.STREAMING
+    return "side_by_side", cases.CASES
+
+
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The cases asked for, or an argument error."""
-    every = cases.QUICK if options.quick else cases.ODD if options.odd else cases.CASES
+    every = of_kind(options)[1]
     try:
         chosen = cases.select(every, options.cases)
     except re.error as error:
@@ -86,8 +99,7 @@ def main() -> None:
             for name, reason in record["left_out"].items():
                 console.print(f"left out: {name} ({reason})")
             record |= {"peers": list(race.workers), "matmul_flop_per_second": [], "cases": []}
-            stem = "odd_shapes" if options.odd else "side_by_side"
-            path = folder / f"{stem}_{record['machine']['kind']}.json"
+            path = folder / f"{of_kind(options)[0]}_{record['machine']['kind']}.json"
             for case in chosen:
                 record["matmul_flop_per_second"].append(race.matmul_speed())
                 results = race.run(case, say)
