@@ -1,6 +1,6 @@
 """rnnjax beside PyTorch, ONNX Runtime, Flax, Haiku, Equinox and Keras: time, first call, memory.
 
-    python benchmarks/side_by_side.py [--quick | --odd | --streaming] [--cases REGEX] [--peers NAMES] [--out DIR]
+    python benchmarks/side_by_side.py [--odd | --streaming | --quick] [--cases REGEX] [--out DIR]
 
 Each implementation runs in a process of its own. For each case all of them compile, their results
 are checked against rnnjax's definition in float64, and only what is right is timed: in turns, the
