@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+SWITCHED_OFF = os.environ.get("RNNJAX_NATIVE") == "0"
+pytestmark = pytest.mark.skipif(SWITCHED_OFF, reason="the native part is switched off")
+
 NATIVE = Path(__file__).parents[2] / "native"
 SANITIZERS = ["address,undefined", "thread"]
 
