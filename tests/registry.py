@@ -58,6 +58,9 @@ METHODS = {
     "chunks of 4": rnnjax.Chunked(4),
 }
 
+# Those that compute in any dtype.
+EXACT = dict(METHODS)
+
 # The library is tested where it was built; `tests/native` says where it was not.
 jax.devices()  # the backend must stand before the library is loaded
 if why_not_loaded() is None:
