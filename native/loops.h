@@ -72,8 +72,8 @@ static inline void each_vector(int64_t hidden, int64_t unit, Use use) {
   }
 }
 
-static inline F load_or_zero(const float* p, int64_t lanes) {
-  return p == nullptr ? F{} : load(p, lanes);
+static inline F load_bias(const float* bias, int64_t unit, int64_t lanes) {
+  return bias == nullptr ? F{} : load(bias + unit, lanes);
 }
 
 // --- Forwards.
@@ -133,7 +133,7 @@ class ForwardLoop {
     return scratch_ ? scratch_ + row * size_.hidden : nullptr;
   }
   F bias(int64_t gate, int64_t unit, int64_t lanes) const {
-    return net_.bias ? load(net_.bias + gate * size_.hidden + unit, lanes) : F{};
+    return load_bias(net_.bias, gate * size_.hidden + unit, lanes);
   }
 
   void keep_start(int64_t i, int64_t row, int64_t unit, int64_t lanes) const {
@@ -202,7 +202,7 @@ class ForwardLoop {
           x[g] = load(z + g * h + unit, lanes) + bias(g, unit, lanes);
         }
         const F reset = sigmoid(s[0] + x[0]), update = sigmoid(s[1] + x[1]);
-        const F h_n = s[2] + load_or_zero(net_.candidate_bias ? net_.candidate_bias + unit : nullptr, lanes);
+        const F h_n = s[2] + load_bias(net_.candidate_bias, unit, lanes);
         const F n = tanh(x[2] + reset * h_n);
         store(y + unit, n + update * (load(start_[i] + unit, lanes) - n), lanes);
         if (kept) {

@@ -1,6 +1,7 @@
 """The compiled loops: drawn sizes against float64, every instruction set, several devices."""
 
 import functools
+import re
 
 import compare
 import jax
@@ -104,6 +105,19 @@ def test_on_a_single_device(monkeypatch):
     compare.assert_close(got, wanted)
 
 
+def test_training_has_no_loop_and_no_copy_of_what_is_wide(monkeypatch):
+    """XLA copies what changes in place, if it was reshaped before."""
+    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
+    steps, rows, hidden = 12, 4, 20
+    cell, params, xs, _ = problem("lstm", steps, rows, hidden)
+    loss = lambda params: (rnnjax.unroll(cell, params, xs, method=rnnjax.Native())[1] ** 2).sum()
+    text = jax.jit(jax.grad(loss)).lower(params).compile().as_text()
+    assert text.count('custom_call_target="rnnjax_') == 2 and " while(" not in text
+    copies = re.findall(r"f32\[([\d,]+)\]\S* copy\(", text)
+    sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in copies]
+    assert steps * rows * 4 * hidden not in sizes
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 1), (0, 1)], ids=["weights", "rows", "both"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_vmap(axes, rows):
@@ -147,7 +161,7 @@ def test_a_batch_that_is_sharded_is_not_gathered(gradient):
 
 
 def test_chunks_and_their_rest(monkeypatch):
-    monkeypatch.setattr("rnnjax.methods.native.loops.CHUNK_BYTES", 4 * 3 * 4 * 5 * 4)
+    monkeypatch.setattr("rnnjax.methods.fused.schedule.CHUNK_BYTES", 4 * 3 * 4 * 5 * 4)
     cell, params, xs, carry = problem("lstm", 11, 3, 5)  # chunks of 4, and 3 steps are left
     for reverse in (False, True):
         run = functools.partial(rnnjax.unroll, cell, params, xs, carry, reverse=reverse)

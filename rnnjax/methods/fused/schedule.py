@@ -90,17 +90,21 @@ def gradient_plan(steps: tuple[int, ...], num_weights: int, *, masked: bool, rev
     return Plan(num_steps, num_rows, num_steps, blocks, reverse)
 
 
+def chunk_steps(num_steps: int, step_bytes: int) -> int:
+    """How many steps to project together, so that they stay in the cache until they are read."""
+    count = min(max(1, round(num_steps * step_bytes / CHUNK_BYTES)), num_steps)
+    # A divisor of T makes the chunks alike, which compiles to less.
+    even = (n for n in range(count, 2 * count) if num_steps % n == 0)
+    return -(-num_steps // next(even, count))
+
+
 def inference_plan(plan: Plan, row_bytes: int, num_weights: int) -> Plan:
     """Cut a `gradient_plan` so that projected inputs stay in the cache, and threads are busy.
 
     `row_bytes` is the size of one projected step of one row, `num_weights` that of the recurrent
     matrix.
     """
-    total = plan.num_steps * (plan.num_rows or 1) // plan.blocks * row_bytes
-    count = min(max(1, round(total / CHUNK_BYTES)), plan.num_steps)
-    # A divisor of T makes the chunks alike, which compiles to less.
-    even = (n for n in range(count, 2 * count) if plan.num_steps % n == 0)
-    chunk = -(-plan.num_steps // next(even, count))
+    chunk = chunk_steps(plan.num_steps, (plan.num_rows or 1) // plan.blocks * row_bytes)
     halves = on_cpu() and THREADED_WEIGHTS <= num_weights <= HALVED_WEIGHTS
     return plan._replace(chunk=chunk, halves=halves)
 

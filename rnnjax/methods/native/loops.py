@@ -5,7 +5,7 @@ side on the cores and nothing is stacked.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,54 +13,13 @@ import numpy as np
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.cells.dtypes import matmul
-from rnnjax.cells.elman import ElmanForm
-from rnnjax.cells.gru import GRUForm
-from rnnjax.cells.lstm import LSTMForm
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.problem import Kept, Loops, Problem, Run
+from rnnjax.methods.fused.schedule import chunk_steps
 from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, call, given
+from rnnjax.methods.native.kinds import Kind, known
 from rnnjax.methods.native.layout import pack_columns, pack_gates
-
-CHUNK_BYTES = 4 * 2**20  # of projected inputs: they stay in the cache until they are read
-
-
-class Kind(NamedTuple):
-    """A cell as the library knows it."""
-
-    number: int
-    gates: int
-    has_c: bool = False
-    extra: bool = False  # whether it keeps a second buffer
-    two_products: bool = False  # a step
-
-
-LSTM = Kind(0, 4, has_c=True)
-GRU_AFTER = Kind(1, 3, extra=True)
-GRU_BEFORE = Kind(2, 3, extra=True, two_products=True)
-TANH = Kind(3, 1)
-RELU = Kind(4, 1)
-
-
-def kind_of(form: Any) -> Kind | None:
-    """The kind of a cell's form; None for those that are not known there."""
-    match form:
-        case LSTMForm():
-            return LSTM
-        case GRUForm(reset="after"):
-            return GRU_AFTER
-        case GRUForm(reset="before"):
-            return GRU_BEFORE
-        case ElmanForm(activation=activation):
-            return {jnp.tanh: TANH, jax.nn.relu: RELU}.get(activation)
-    return None
-
-
-def known(form: Any) -> Kind:
-    """The same for a form that was found to be known."""
-    kind = kind_of(form)
-    assert kind is not None
-    return kind
 
 
 def forward_call(
@@ -178,10 +137,8 @@ def infer_rows(problem: Problem, runs: list[Run]) -> list[Any]:
     kind = known(problem.form)
     steps, rows, _ = runs[0].timed[0].shape
     packed = [forward_weights(kind, run.weights[1]) for run in runs]
-    row_bytes = 4 * rows * sum(run.weights[0].shape[1] for run in runs)
-    size = max(1, min(steps, CHUNK_BYTES // max(1, row_bytes)))
-    # A divisor of T, if there is one near by, leaves no rest.
-    size = next((n for n in range(size, size // 2, -1) if steps % n == 0), size)
+    row_bytes = 4 * sum(run.weights[0].shape[1] for run in runs)
+    size = chunk_steps(steps, rows * row_bytes)
     count, rest = divmod(steps, size)
 
     def piece(carries: Any, start: Any, length: int) -> list[Any]:

@@ -12,8 +12,9 @@ from rnnjax.cells.base import Cell
 from rnnjax.methods.base import Call, scan_steps
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.fused.sequence import run_at_once
+from rnnjax.methods.native.kinds import kind_of
 from rnnjax.methods.native.library import why_not_loaded
-from rnnjax.methods.native.loops import LOOPS, kind_of
+from rnnjax.methods.native.loops import LOOPS
 
 
 @dataclasses.dataclass(frozen=True)
