@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels.h"
+#include "pages.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -52,12 +54,26 @@ class Reader {
       fail(std::string(name) + " has another shape or dtype than the sizes of the call ask for");
       return nullptr;
     }
+    if (!std::is_const_v<T>) use_large_pages(array.untyped_data(), array.size_bytes());
     return static_cast<T*>(array.untyped_data());
   }
 
   template <class T>
   T* floats(const char* name, std::initializer_list<int64_t> wanted, bool optional = false) {
     return take<T>(name, ffi::F32, wanted, optional);
+  }
+
+  // An array of at least so many numbers to work in.
+  float* scratch(int64_t least, int64_t* numbers = nullptr) {
+    auto got = arrays_.template get<ffi::AnyBuffer>(index_++);
+    if (!got.has_value() || buffer(*got).element_type() != ffi::F32 ||
+        static_cast<int64_t>(buffer(*got).element_count()) < least) {
+      fail("scratch is missing or too small");
+      return nullptr;
+    }
+    if (numbers) *numbers = buffer(*got).element_count();
+    use_large_pages(buffer(*got).untyped_data(), buffer(*got).size_bytes());
+    return static_cast<float*>(buffer(*got).untyped_data());
   }
 
   const std::string& error() const { return error_; }
@@ -76,60 +92,60 @@ class Reader {
   std::string error_;
 };
 
-constexpr int64_t kForwardArguments = 11, kForwardResults = 7;
-constexpr int64_t kBackwardArguments = 11, kBackwardResults = 6;
-
-int64_t groups(int64_t units, int64_t of) { return (units + of - 1) / of; }
-
-// Sizes of packed weights: (panels, depth, width).
-struct Packed {
-  int64_t panels, depth, width;
-};
+constexpr int64_t kForwardArguments = 11, kForwardResults = 8;
+constexpr int64_t kBackwardArguments = 10, kBackwardResults = 7;
 
 ffi::Error invalid(const std::string& text) { return ffi::Error::InvalidArgument(text); }
 
-// Sizes from the first two arrays that are named: (steps * rows, gates * hidden), (rows, hidden).
-bool read_size(const ffi::RemainingArgs& arguments, size_t carry, int32_t cell, bool reverse, Size* size) {
-  auto over_time = arguments.get<ffi::AnyBuffer>(0);
-  auto of_rows = arguments.get<ffi::AnyBuffer>(carry);
-  if (!known(cell) || !over_time.has_value() || !of_rows.has_value()) return false;
-  const auto all = over_time->dimensions(), one = of_rows->dimensions();
-  if (all.size() != 2 || one.size() != 2) return false;
-  if (one[0] == 0 ? all[0] != 0 : all[0] % one[0] != 0) return false;
-  *size = {one[0] ? all[0] / one[0] : 0, one[0], one[1], cell, reverse};
+using Directions = ffi::Span<const int32_t>;
+
+// Sizes from an array over time, (steps, rows, inputs), and one of the carry, (rows, hidden); and
+// whether there are as many arrays as the networks ask for.
+template <class Arguments, class Results>
+bool read_size(const Arguments& arguments, const Results& results, size_t over_time, size_t carry,
+               size_t taken, size_t made, int32_t cell, Directions reverse, Size* size) {
+  const size_t networks = reverse.size();
+  if (!known(cell) || networks == 0) return false;
+  if (arguments.size() != networks * taken || results.size() != networks * made) return false;
+  const auto steps = arguments.template get<ffi::AnyBuffer>(over_time);
+  const auto rows = arguments.template get<ffi::AnyBuffer>(carry);
+  if (!steps.has_value() || !rows.has_value()) return false;
+  const auto all = steps->dimensions(), one = rows->dimensions();
+  if (all.size() != 3 || one.size() != 2) return false;
+  *size = {all[0], all[1], all[2], one[1], cell};
   return true;
 }
 
-ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool reverse, bool keep,
+ffi::Error wrong_number() {
+  return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
+}
+
+ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions reverse,
                        ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  const int64_t networks = arguments.size() / kForwardArguments;
-  if (!read_size(arguments, 5, cell, reverse, &size) || networks == 0 ||
-      arguments.size() % kForwardArguments || results.size() != static_cast<size_t>(networks * kForwardResults)) {
-    return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
+  if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse, &size)) {
+    return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
-  const bool c = has_c(cell), before = cell == kGRUBefore;
-  const Packed w = cell == kLSTM       ? Packed{groups(h, 16), h, 64}
-                   : cell == kGRUAfter ? Packed{groups(h, 16), h, 48}
-                   : before            ? Packed{groups(h, 16), h, 32}
-                                       : Packed{groups(h, 64), h, 64};
+  const bool c = has_c(cell);
   Reader<ffi::RemainingArgs> in(arguments, "argument");
   Reader<ffi::RemainingRets> out(results, "result");
-  std::vector<Forward> nets(networks);
-  for (Forward& net : nets) {
-    net.projected = in.floats<float>("projected", {t * b, g});
-    net.weights = in.floats<float>("weights", {w.panels, w.depth, w.width});
-    net.more_weights = in.floats<float>("more weights", {groups(h, 64), h, 64}, !before);
-    net.bias = in.floats<float>("bias", {g}, true);
-    net.candidate_bias = in.floats<float>("candidate bias", {h}, true);
-    net.begin.h = in.floats<float>("begin.h", {b, h});
-    net.begin.c = in.floats<float>("begin.c", {b, h}, !c);
-    net.mask = in.take<bool>("mask", ffi::PRED, {t, b}, true);
-    net.restarts = in.take<bool>("restarts", ffi::PRED, {t, b}, true);
+  std::vector<Forward> nets(reverse.size());
+  for (size_t n = 0; n < nets.size(); ++n) {
+    Forward& net = nets[n];
+    net.reverse = reverse[n];
+    net.inputs = in.floats<const float>("inputs", {t, b, size.inputs});
+    net.w_ih = in.floats<const float>("w_ih", {size.inputs, g});
+    net.w_hh = in.floats<const float>("w_hh", {h, g});
+    net.bias = in.floats<const float>("bias", {g}, true);
+    net.candidate_bias = in.floats<const float>("candidate bias", {h}, true);
+    net.begin.h = in.floats<const float>("begin.h", {b, h});
+    net.begin.c = in.floats<const float>("begin.c", {b, h}, !c);
+    net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
+    net.restarts = in.take<const bool>("restarts", ffi::PRED, {t, b}, true);
     const bool fresh = net.restarts != nullptr;
-    net.fresh.h = in.floats<float>("fresh.h", {b, h}, !fresh);
-    net.fresh.c = in.floats<float>("fresh.c", {b, h}, !fresh || !c);
+    net.fresh.h = in.floats<const float>("fresh.h", {b, h}, !fresh);
+    net.fresh.c = in.floats<const float>("fresh.c", {b, h}, !fresh || !c);
     net.outputs = out.floats<float>("outputs", {t, b, h});
     net.final.h = out.floats<float>("final.h", {b, h});
     net.final.c = out.floats<float>("final.c", {b, h}, !c);
@@ -137,6 +153,7 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool reverse, bool ke
     net.extra = out.floats<float>("extra", {t, b, h}, !keep || !has_extra(cell));
     net.starts.h = out.floats<float>("starts.h", {t, b, h}, !keep);
     net.starts.c = out.floats<float>("starts.c", {t, b, h}, !keep || !c);
+    net.scratch = out.scratch(least_forward_scratch(size), &net.scratch_numbers);
   }
   if (!in.error().empty()) return invalid(in.error());
   if (!out.error().empty()) return invalid(out.error());
@@ -146,32 +163,30 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool reverse, bool ke
   return ffi::Error::Success();
 }
 
-ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, bool reverse,
+ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, Directions reverse,
                         ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  const int64_t networks = arguments.size() / kBackwardArguments;
-  if (!read_size(arguments, 7, cell, reverse, &size) || networks == 0 ||
-      arguments.size() % kBackwardArguments || results.size() != static_cast<size_t>(networks * kBackwardResults)) {
-    return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
+  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse, &size)) {
+    return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
-  const bool c = has_c(cell), before = cell == kGRUBefore, extra = has_extra(cell);
-  const int64_t depth = before ? 2 * h : g;
+  const bool c = has_c(cell);
   Reader<ffi::RemainingArgs> in(arguments, "argument");
   Reader<ffi::RemainingRets> out(results, "result");
-  std::vector<Backward> nets(networks);
-  for (Backward& net : nets) {
-    net.columns = in.floats<float>("columns", {t * b, g});
-    net.extra = in.floats<float>("extra", {t, b, h}, !extra);
-    net.starts.h = in.floats<float>("starts.h", {t, b, h});
-    net.starts.c = in.floats<float>("starts.c", {t, b, h}, !c);
-    net.weights = in.floats<float>("weights", {groups(h, 64), depth, 64});
-    net.more_weights = in.floats<float>("more weights", {groups(h, 64), h, 64}, !before);
-    net.doutputs = in.floats<float>("cotangent of outputs", {t, b, h});
-    net.dfinal.h = in.floats<float>("cotangent of final.h", {b, h});
-    net.dfinal.c = in.floats<float>("cotangent of final.c", {b, h}, !c);
-    net.mask = in.take<bool>("mask", ffi::PRED, {t, b}, true);
-    net.restarts = in.take<bool>("restarts", ffi::PRED, {t, b}, true);
+  std::vector<Backward> nets(reverse.size());
+  for (size_t n = 0; n < nets.size(); ++n) {
+    Backward& net = nets[n];
+    net.reverse = reverse[n];
+    net.columns = in.floats<const float>("columns", {t * b, g});
+    net.extra = in.floats<const float>("extra", {t, b, h}, !has_extra(cell));
+    net.starts.h = in.floats<const float>("starts.h", {t, b, h});
+    net.starts.c = in.floats<const float>("starts.c", {t, b, h}, !c);
+    net.w_hh = in.floats<const float>("w_hh", {h, g});
+    net.doutputs = in.floats<const float>("cotangent of outputs", {t, b, h});
+    net.dfinal.h = in.floats<const float>("cotangent of final.h", {b, h});
+    net.dfinal.c = in.floats<const float>("cotangent of final.c", {b, h}, !c);
+    net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
+    net.restarts = in.take<const bool>("restarts", ffi::PRED, {t, b}, true);
     const bool fresh = net.restarts != nullptr;
     net.deltas = out.floats<float>("deltas", {t * b, g});
     net.extra_deltas = out.floats<float>("extra deltas", {t, b, h}, cell != kGRUAfter);
@@ -179,6 +194,7 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, bool reverse,
     net.dbegin.c = out.floats<float>("cotangent of begin.c", {b, h}, !c);
     net.dfresh.h = out.floats<float>("cotangent of fresh.h", {b, h}, !fresh);
     net.dfresh.c = out.floats<float>("cotangent of fresh.c", {b, h}, !fresh || !c);
+    net.scratch = out.scratch(backward_scratch(size));
   }
   if (!in.error().empty()) return invalid(in.error());
   if (!out.error().empty()) return invalid(out.error());
@@ -195,8 +211,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_forward, rnnjax::run_forward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
-                                  .Attr<bool>("reverse")
                                   .Attr<bool>("keep")
+                                  .Attr<rnnjax::Directions>("reverse")
                                   .RemainingArgs()
                                   .RemainingRets());
 
@@ -204,12 +220,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_backward, rnnjax::run_backward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
-                                  .Attr<bool>("reverse")
+                                  .Attr<rnnjax::Directions>("reverse")
                                   .RemainingArgs()
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 1; }
+extern "C" int rnnjax_interface() { return 2; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

@@ -14,53 +14,92 @@ constexpr int64_t kSmallCall = 1 << 21;         // multiplications; below, wakin
 constexpr int64_t kSmallStep = 1 << 17;         // of a step whose panels are to be shared
 #endif
 
-// Loop is ForwardLoop or BackwardLoop, `make(network, first, stride)` builds one.
-template <class Loop, class Make>
-class RowJobs final : public Work {
+// Loop is ForwardLoop or BackwardLoop, Net what it runs. First of all come the weights: they are
+// packed, a panel an item.
+template <class Loop, class Net>
+class Jobs : public Work {
  public:
-  RowJobs(const Size& size, int64_t visits, int64_t jobs, Make make)
-      : size_(size), visits_(visits), jobs_(jobs), make_(make) {}
+  Jobs(const Size& size, const std::vector<Net>& nets)
+      : size_(size), nets_(nets), panels_(Loop::count_panels(size)), chunk_(Loop::chunk(size, nets[0])) {
+    for (const Net& net : nets) chunk_ = std::min(chunk_, Loop::chunk(size, net));
+  }
 
-  void run(int64_t, int64_t item, int) override {
-    Loop loop = make_(item / jobs_, item % jobs_, jobs_);
-    const int64_t panels = Loop::count_panels(size_);
+ protected:
+  void pack(int64_t item) const {
+    if (item < panels_ * count()) Loop::pack(size_, nets_[item / panels_], item % panels_);
+  }
+  int64_t count() const { return nets_.size(); }
+
+  const Size size_;
+  const std::vector<Net>& nets_;
+  const int64_t panels_;
+  int64_t chunk_;
+};
+
+template <class Loop, class Net>
+class RowJobs final : public Jobs<Loop, Net> {
+ public:
+  RowJobs(const Size& size, const std::vector<Net>& nets, int64_t visits, int64_t jobs)
+      : Jobs<Loop, Net>(size, nets), visits_(visits), jobs_(jobs) {}
+
+  int64_t items() const { return std::max(this->panels_, jobs_) * this->count(); }
+  int64_t phases() const { return 2; }
+
+  void run(int64_t phase, int64_t item, int) override {
+    if (phase == 0) return this->pack(item);
+    if (item >= jobs_ * this->count()) return;
+    const int64_t job = item % jobs_, rows = this->size_.rows;
+    const int64_t skipped = rows / jobs_ * job + std::min(job, rows % jobs_);
+    Loop loop(this->size_, this->nets_[item / jobs_], this->chunk_, job, jobs_, skipped);
     for (int64_t visit = 0; visit < visits_; ++visit) {
-      for (int phase = 0; phase < Loop::phases(size_.cell); ++phase) {
-        for (int64_t panel = 0; panel < panels; ++panel) loop.item(visit, phase, panel);
+      if (visit % this->chunk_ == 0) {
+        for (int64_t panel = 0; panel < this->panels_; ++panel) loop.project(visit, panel);
+      }
+      for (int part = 0; part < Loop::phases(this->size_.cell); ++part) {
+        for (int64_t panel = 0; panel < this->panels_; ++panel) loop.item(visit, part, panel);
       }
     }
   }
 
  private:
-  const Size size_;
   const int64_t visits_, jobs_;
-  const Make make_;
 };
 
-template <class Loop, class Make>
-class PanelJobs final : public Work {
+template <class Loop, class Net>
+class PanelJobs final : public Jobs<Loop, Net> {
  public:
-  PanelJobs(const Size& size, int64_t networks, int threads, Make make)
-      : size_(size), panels_(Loop::count_panels(size)) {
+  PanelJobs(const Size& size, const std::vector<Net>& nets, int64_t visits, int threads)
+      : Jobs<Loop, Net>(size, nets), visits_(visits), parts_(Loop::phases(size.cell)) {
     for (int thread = 0; thread < threads; ++thread) {
       loops_.emplace_back();
-      for (int64_t n = 0; n < networks; ++n) loops_.back().push_back(make(n, 0, 1));
+      for (const Net& net : nets) loops_.back().emplace_back(size, net, this->chunk_, 0, 1, 0);
     }
   }
 
+  int64_t items() const { return this->panels_ * this->count(); }
+  int64_t phases() const {
+    const int64_t chunks = (visits_ + this->chunk_ - 1) / this->chunk_;
+    return 1 + (Loop::kProjects ? chunks : 0) + visits_ * parts_;
+  }
+
   void run(int64_t phase, int64_t item, int thread) override {
-    const int phases = Loop::phases(size_.cell);
-    loops_[thread][item / panels_].item(phase / phases, phase % phases, item % panels_);
+    if (phase == 0) return this->pack(item);
+    Loop& loop = loops_[thread][item / this->panels_];
+    const int64_t panel = item % this->panels_, lead = Loop::kProjects ? 1 : 0;
+    const int64_t of_chunk = lead + this->chunk_ * parts_;
+    const int64_t first = (phase - 1) / of_chunk * this->chunk_, rest = (phase - 1) % of_chunk - lead;
+    if (rest < 0) return loop.project(first, panel);
+    loop.item(first + rest / parts_, rest % parts_, panel);
   }
 
  private:
-  const Size size_;
-  const int64_t panels_;
+  const int64_t visits_, parts_;
   std::vector<std::vector<Loop>> loops_;  // of each thread, of each network
 };
 
-template <class Loop, class Make>
-static void share(const Size& size, int64_t networks, int64_t visits, Pool& pool, Make make) {
+template <class Loop, class Net>
+static void share(const Size& size, const std::vector<Net>& nets, int64_t visits, Pool& pool) {
+  const int64_t networks = nets.size();
   const int64_t weights = size.hidden * size.hidden * gates(size.cell);
   const int64_t step = networks * size.rows * weights;
   int threads = pool.threads() > 1 ? pool.threads() : 1;  // XLA without a pool says 0
@@ -72,12 +111,11 @@ static void share(const Size& size, int64_t networks, int64_t visits, Pool& pool
   const bool by_rows = threads == 1 || step < kSmallStep ||
                        (weights <= kCachedWeights && size.rows >= jobs * kLeastRows);
   if (by_rows) {
-    if (size.rows < jobs) jobs = size.rows ? size.rows : 1;
-    RowJobs<Loop, Make> work(size, visits, jobs, make);
-    Team::run(work, 1, networks * jobs, threads, pool);
+    RowJobs<Loop, Net> work(size, nets, visits, std::min(jobs, size.rows));
+    Team::run(work, work.phases(), work.items(), threads, pool);
   } else {
-    PanelJobs<Loop, Make> work(size, networks, threads, make);
-    Team::run(work, visits * Loop::phases(size.cell), networks * Loop::count_panels(size), threads, pool);
+    PanelJobs<Loop, Net> work(size, nets, visits, threads);
+    Team::run(work, work.phases(), work.items(), threads, pool);
   }
 }
 
@@ -87,15 +125,11 @@ static void copy(float* to, const float* from, int64_t count) {
 
 static void forward(const Size& size, const std::vector<Forward>& nets, Pool& pool) {
   const int64_t count = size.rows * size.hidden;
-  const int64_t beside = ForwardLoop::scratch_numbers(size);
-  std::vector<float> scratch(nets[0].columns ? 0 : beside * nets.size());
   for (const Forward& net : nets) copy(net.final.c, net.begin.c, count);
-  share<ForwardLoop>(size, nets.size(), size.steps, pool, [&](int64_t n, int64_t first, int64_t stride) {
-    return ForwardLoop(size, nets[n], scratch.empty() ? nullptr : scratch.data() + n * beside, first, stride);
-  });
+  if (size.steps) share<ForwardLoop>(size, nets, size.steps, pool);
   for (const Forward& net : nets) {
     copy(net.final.h, net.begin.h, count);
-    Walk walk(size, net.mask, 0, 1);
+    Walk walk(size, net.mask, net.reverse, 0, 1);
     walk.go(size.steps);
     for (size_t i = 0; i < walk.rows().size(); ++i) {
       const int64_t row = walk.rows()[i];
@@ -114,9 +148,7 @@ static void backward(const Size& size, const std::vector<Backward>& nets, Pool& 
       if (fresh) __builtin_memset(fresh, 0, count * sizeof(float));
     }
   }
-  share<BackwardLoop>(size, nets.size(), size.steps + 1, pool, [&](int64_t n, int64_t first, int64_t stride) {
-    return BackwardLoop(size, nets[n], first, stride);
-  });
+  share<BackwardLoop>(size, nets, size.steps + 1, pool);
 }
 
 static void activations(int64_t count, const float* x, float* s, float* t) {

@@ -2,8 +2,10 @@
 // No flag of the compiler asks for any: the same file serves every processor of its kind.
 #include "kernels.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "team.h"
@@ -22,6 +24,7 @@ namespace rnnjax {
 namespace avx512 {
 #include "activations.h"
 #include "product.h"
+#include "pack.h"
 #include "loops.h"
 #include "jobs.h"
 }  // namespace avx512
@@ -38,6 +41,7 @@ namespace avx512 {
 namespace avx2 {
 #include "activations.h"
 #include "product.h"
+#include "pack.h"
 #include "loops.h"
 #include "jobs.h"
 }  // namespace avx2
@@ -55,6 +59,7 @@ namespace avx2 {
 namespace portable {
 #include "activations.h"
 #include "product.h"
+#include "pack.h"
 #include "loops.h"
 #include "jobs.h"
 }  // namespace portable

@@ -6,8 +6,8 @@
 // The rows `first, first + stride, ...` on their way through time.
 class Walk {
  public:
-  Walk(const Size& size, const bool* mask, int64_t first, int64_t stride)
-      : size_(size), mask_(mask), first_(first), stride_(stride) {
+  Walk(const Size& size, const bool* mask, bool reverse, int64_t first, int64_t stride)
+      : size_(size), mask_(mask), reverse_(reverse), first_(first), stride_(stride) {
     const int64_t count = (size.rows - first + stride - 1) / stride;
     last_.assign(count, -1);
     rows_.reserve(count);
@@ -18,21 +18,33 @@ class Walk {
   // Goes on to a visit. Later visits only; those between are passed over.
   void go(int64_t visit) {
     for (; at_ < visit; ++at_) {
-      if (at_ >= 0) pass(size_.step(at_));
+      if (at_ >= 0) pass(step(at_));
     }
     rows_.clear();
     before_.clear();
     idle_.clear();
     const bool end = visit == size_.steps;
-    const int64_t step = end ? 0 : size_.step(visit);
+    const int64_t now = end ? 0 : step(visit);
     for (int64_t i = 0, row = first_; row < size_.rows; ++i, row += stride_) {
       // At the end all rows are met that have been somewhere.
-      if (end ? last_[i] >= 0 : valid(step, row)) {
+      if (end ? last_[i] >= 0 : valid(now, row)) {
         rows_.push_back(row);
         before_.push_back(last_[i]);
       } else {
         idle_.push_back(row);
       }
+    }
+  }
+
+  // The step that is visited as the v-th.
+  int64_t step(int64_t visit) const { return reverse_ ? size_.steps - 1 - visit : visit; }
+
+  // Calls `use(step, row)` for every row that counts at a visit.
+  template <class Use>
+  void each_valid(int64_t visit, Use use) const {
+    const int64_t now = step(visit);
+    for (int64_t row = first_; row < size_.rows; row += stride_) {
+      if (valid(now, row)) use(now, row);
     }
   }
 
@@ -55,6 +67,7 @@ class Walk {
 
   const Size size_;
   const bool* mask_;
+  const bool reverse_;
   const int64_t first_, stride_;
   int64_t at_ = -1;
   std::vector<int64_t> last_, rows_, before_, idle_;
@@ -78,16 +91,105 @@ static inline F load_bias(const float* bias, int64_t unit, int64_t lanes) {
 
 // --- Forwards.
 
+// Where a network's packed weights stand in its scratch, and what follows them.
+class Packed {
+ public:
+  Packed(const Size& size, const Forward& net)
+      : size_(size),
+        net_(net),
+        main_(size.cell == kGRUBefore ? 2 * padded(size.hidden, kGroup) : packed_width(size)),
+        more_(packed_width(size) - main_) {}
+
+  // The panels of the input weights begin with a row of bias.
+  float* input(int64_t panel) const { return net_.scratch + panel * vectors() * kGroup * input_depth(); }
+  float* input_candidate(int64_t panel) const {
+    return net_.scratch + input_depth() * (main_ + panel * 4 * kGroup);
+  }
+  float* recurrent(int64_t panel) const { return recurrent() + panel * vectors() * kGroup * size_.hidden; }
+  float* recurrent_candidate(int64_t panel) const {
+    return recurrent() + size_.hidden * (main_ + panel * 4 * kGroup);
+  }
+  // r * h and z of a GRU that resets before, if they are not kept.
+  float* passed() const { return net_.scratch + packed_numbers(size_); }
+  float* projected() const { return passed() + passed_numbers(size_); }
+  int64_t projected_steps() const {
+    const int64_t left = net_.scratch_numbers - packed_numbers(size_) - passed_numbers(size_);
+    const int64_t steps = left / projected_numbers(size_);
+    return steps < size_.steps ? steps : size_.steps;
+  }
+  // Of a panel.
+  int vectors() const { return size_.cell == kGRUBefore ? 2 : size_.cell == kGRUAfter ? 3 : 4; }
+  int64_t main_width() const { return main_; }
+
+  void pack(int64_t panel) const {
+    const int64_t h = size_.hidden, width = gates(size_.cell) * h, n = 2 * h;
+    const Matrix bias{net_.bias, 1, width, 0}, bias_n{net_.bias, 1, width, n};
+    const Matrix ih{net_.w_ih, size_.inputs, width, 0}, ih_n{net_.w_ih, size_.inputs, width, n};
+    const Matrix hh{net_.w_hh, h, width, 0}, hh_n{net_.w_hh, h, width, n};
+    const int row = vectors() * kGroup;
+    if (size_.cell >= kTanh) {
+      pack_units(bias, h, panel, input(panel));
+      pack_units(ih, h, panel, input(panel) + row);
+      pack_units(hh, h, panel, recurrent(panel));
+      return;
+    }
+    pack_gates(bias, h, vectors(), panel, input(panel));
+    pack_gates(ih, h, vectors(), panel, input(panel) + row);
+    pack_gates(hh, h, vectors(), panel, recurrent(panel));
+    if (more_ == 0 || panel % 4) return;
+    pack_units(bias_n, h, panel / 4, input_candidate(panel / 4));
+    pack_units(ih_n, h, panel / 4, input_candidate(panel / 4) + 4 * kGroup);
+    pack_units(hh_n, h, panel / 4, recurrent_candidate(panel / 4));
+  }
+
+ private:
+  int64_t input_depth() const { return size_.inputs + 1; }
+  float* recurrent() const { return net_.scratch + input_depth() * (main_ + more_); }
+
+  const Size size_;
+  const Forward net_;
+  const int64_t main_, more_;  // numbers in a row
+};
+
+// The inputs of some steps are projected together, those of rows that count; the steps then find
+// them one after the other.
 class ForwardLoop {
  public:
-  ForwardLoop(const Size& size, const Forward& net, float* scratch, int64_t first, int64_t stride)
-      : size_(size), net_(net), walk_(size, net.mask, first, stride), scratch_(scratch) {}
+  static constexpr bool kProjects = true;
+
+  // `chunk`: steps whose inputs are projected at once. `skipped`: rows of other jobs, whose
+  // projected inputs stand before those of this one.
+  ForwardLoop(const Size& size, const Forward& net, int64_t chunk, int64_t first, int64_t stride, int64_t skipped)
+      : size_(size),
+        net_(net),
+        packed_(size, net),
+        walk_(size, net.mask, net.reverse, first, stride),
+        chunk_(chunk),
+        capacity_(chunk_ * ((size.rows - first + stride - 1) / stride)),
+        projected_(packed_.projected() + chunk_ * skipped * packed_width(size)) {}
 
   static int phases(int32_t cell) { return cell == kGRUBefore ? 2 : 1; }
   static int64_t count_panels(const Size& s) { return panels(s, s.cell >= kTanh ? 4 * kGroup : kGroup); }
-  // The numbers that a network needs beside its arrays.
-  static int64_t scratch_numbers(const Size& s) {
-    return s.cell == kGRUBefore ? 2 * s.rows * s.hidden : 0;
+  static int64_t chunk(const Size& size, const Forward& net) { return Packed(size, net).projected_steps(); }
+  static void pack(const Size& size, const Forward& net, int64_t panel) { Packed(size, net).pack(panel); }
+
+  // Projects the inputs of the chunk that begins at a visit.
+  void project(int64_t visit, int64_t panel) {
+    find_inputs(visit);
+    const Segment segment{inputs_.data(), size_.inputs};
+    const int64_t rows = inputs_.size();
+    const auto into = [&](auto vectors, const float* weights, float* out) {
+      constexpr int kVectors = decltype(vectors)::value;
+      product_into<kVectors>(segment, rows, weights + kVectors * kGroup, Start{weights}, out);
+    };
+    switch (packed_.vectors()) {
+      case 2: into(std::integral_constant<int, 2>(), packed_.input(panel), projected(panel)); break;
+      case 3: into(std::integral_constant<int, 3>(), packed_.input(panel), projected(panel)); break;
+      default: into(std::integral_constant<int, 4>(), packed_.input(panel), projected(panel));
+    }
+    if (size_.cell != kGRUBefore || panel % 4) return;
+    const int64_t n = panel / 4;
+    into(std::integral_constant<int, 4>(), packed_.input_candidate(n), projected_candidate(n));
   }
 
   void item(int64_t visit, int phase, int64_t panel) {
@@ -101,9 +203,26 @@ class ForwardLoop {
   }
 
  private:
+  // Where the inputs of a chunk stand, and which of them is the first of each visit.
+  void find_inputs(int64_t visit) {
+    const int64_t begin = visit - visit % chunk_;
+    if (begin == begin_) return;
+    begin_ = begin;
+    inputs_.clear();
+    firsts_.clear();
+    for (int64_t v = begin; v < begin + chunk_ && v < size_.steps; ++v) {
+      firsts_.push_back(inputs_.size());
+      walk_.each_valid(v, [&](int64_t step, int64_t row) {
+        inputs_.push_back(net_.inputs + at(step, row, size_.inputs));
+      });
+    }
+  }
+
   void go(int64_t visit) {
+    find_inputs(visit);
     walk_.go(visit);
-    step_ = size_.step(visit);
+    step_ = walk_.step(visit);
+    first_ = firsts_[visit - begin_];
     const int64_t count = walk_.rows().size();
     start_.resize(count);
     start_c_.resize(count);
@@ -123,17 +242,22 @@ class ForwardLoop {
     return (step * size_.rows + row) * width;
   }
   int64_t width() const { return gates(size_.cell) * size_.hidden; }
-  const float* projected(int64_t row) const { return net_.projected + at(step_, row, width()); }
+  // Projected inputs of a panel: of one row of a chunk after the other.
+  float* projected(int64_t panel) const { return projected_ + panel * packed_.vectors() * kGroup * capacity_; }
+  float* projected_candidate(int64_t panel) const {
+    return projected_ + (packed_.main_width() + panel * 4 * kGroup) * capacity_;
+  }
+  // Those of this step.
+  Start begin_with(const float* projected, int vectors) const {
+    return {projected + first_ * vectors * kGroup, vectors * kGroup};
+  }
   float* columns(int64_t row) const {
     return net_.columns ? net_.columns + at(step_, row, width()) : nullptr;
   }
   float* outputs(int64_t row) const { return net_.outputs + at(step_, row, size_.hidden); }
   float* passed(int64_t row) const {
     if (net_.extra) return net_.extra + at(step_, row, size_.hidden);
-    return scratch_ ? scratch_ + row * size_.hidden : nullptr;
-  }
-  F bias(int64_t gate, int64_t unit, int64_t lanes) const {
-    return load_bias(net_.bias, gate * size_.hidden + unit, lanes);
+    return packed_.passed() + row * size_.hidden;
   }
 
   void keep_start(int64_t i, int64_t row, int64_t unit, int64_t lanes) const {
@@ -161,19 +285,16 @@ class ForwardLoop {
   void lstm(int64_t panel) {
     const int64_t h = size_.hidden, first = panel * kGroup;
     const Segment segment{start_.data(), h};
-    product<4>(&segment, 1, start_.size(), net_.weights + first * 4 * h, [&](int64_t i, const float* sums) {
+    const Start begin = begin_with(projected(panel), 4);
+    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
-      const float* z = projected(row);
       float *kept = columns(row), *y = outputs(row), *c_now = net_.final.c + row * h;
       each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[4];
         for (int g = 0; g < 4; ++g) {
-          s[g] = load(sums + g * kGroup + offset) + load(z + g * h + unit, lanes) + bias(g, unit, lanes);
+          const F sum = load(sums + g * kGroup + offset);
+          s[g] = g == 2 ? tanh(sum) : sigmoid(sum);
         }
-        s[0] = sigmoid(s[0]);
-        s[1] = sigmoid(s[1]);
-        s[2] = tanh(s[2]);
-        s[3] = sigmoid(s[3]);
         const F old = load(start_c_[i] + unit, lanes);
         const F c = s[1] * old + s[0] * s[2];
         store(c_now + unit, c, lanes);
@@ -191,15 +312,16 @@ class ForwardLoop {
   void gru_after(int64_t panel) {
     const int64_t h = size_.hidden, first = panel * kGroup;
     const Segment segment{start_.data(), h};
-    product<3>(&segment, 1, start_.size(), net_.weights + first * 3 * h, [&](int64_t i, const float* sums) {
+    const Start projections = begin_with(projected(panel), 3);
+    product<3>(&segment, 1, start_.size(), packed_.recurrent(panel), Start{}, [&](int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
-      const float* z = projected(row);
+      const float* z = projections.first + i * projections.stride;
       float *kept = columns(row), *y = outputs(row);
       each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[3], x[3];
         for (int g = 0; g < 3; ++g) {
           s[g] = load(sums + g * kGroup + offset);
-          x[g] = load(z + g * h + unit, lanes) + bias(g, unit, lanes);
+          x[g] = load(z + g * kGroup + offset);
         }
         const F reset = sigmoid(s[0] + x[0]), update = sigmoid(s[1] + x[1]);
         const F h_n = s[2] + load_bias(net_.candidate_bias, unit, lanes);
@@ -221,16 +343,13 @@ class ForwardLoop {
   void gru_gates(int64_t panel) {
     const int64_t h = size_.hidden, first = panel * kGroup;
     const Segment segment{start_.data(), h};
-    product<2>(&segment, 1, start_.size(), net_.weights + first * 2 * h, [&](int64_t i, const float* sums) {
+    const Start begin = begin_with(projected(panel), 2);
+    product<2>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
-      const float* z = projected(row);
       float *kept = columns(row), *through = passed(row);
       each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[2];
-        for (int g = 0; g < 2; ++g) {
-          s[g] = sigmoid(load(sums + g * kGroup + offset) + load(z + g * h + unit, lanes) +
-                         bias(g, unit, lanes));
-        }
+        for (int g = 0; g < 2; ++g) s[g] = sigmoid(load(sums + g * kGroup + offset));
         store(through + unit, s[0] * load(start_[i] + unit, lanes), lanes);
         store(updates(row) + unit, s[1], lanes);
         if (kept) {
@@ -244,7 +363,7 @@ class ForwardLoop {
 
   float* updates(int64_t row) const {
     if (net_.columns) return columns(row) + size_.hidden;
-    return scratch_ + (size_.rows + row) * size_.hidden;
+    return packed_.passed() + (size_.rows + row) * size_.hidden;
   }
 
   // Panels are those of `gru_gates`, and every fourth brings the units of four.
@@ -252,13 +371,14 @@ class ForwardLoop {
     if (panel % 4) return;
     const int64_t h = size_.hidden, first = panel * kGroup;
     const Segment segment{passed_.data(), h};
-    product<4>(&segment, 1, passed_.size(), net_.more_weights + first * h, [&](int64_t i, const float* sums) {
+    const Start begin = begin_with(projected_candidate(panel / 4), 4);
+    const float* weights = packed_.recurrent_candidate(panel / 4);
+    product<4>(&segment, 1, passed_.size(), weights, begin, [&](int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
-      const float* z = projected(row) + 2 * h;
       float *kept = columns(row), *y = outputs(row);
       for (int64_t group = 0; group < 4; ++group) {
         each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
-          const F n = tanh(load(sums + group * kGroup + offset) + load(z + unit, lanes) + bias(2, unit, lanes));
+          const F n = tanh(load(sums + group * kGroup + offset));
           const F old = load(start_[i] + unit, lanes);
           store(y + unit, n + load(updates(row) + unit, lanes) * (old - n), lanes);
           if (kept) store(kept + 2 * h + unit, n, lanes);
@@ -270,13 +390,13 @@ class ForwardLoop {
   void elman(int64_t panel) {
     const int64_t h = size_.hidden, first = panel * 4 * kGroup;
     const Segment segment{start_.data(), h};
-    product<4>(&segment, 1, start_.size(), net_.weights + first * h, [&](int64_t i, const float* sums) {
+    const Start begin = begin_with(projected(panel), 4);
+    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
-      const float* z = projected(row);
       float *kept = columns(row), *y = outputs(row);
       for (int64_t group = 0; group < 4; ++group) {
         each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
-          const F s = load(sums + group * kGroup + offset) + load(z + unit, lanes) + bias(0, unit, lanes);
+          const F s = load(sums + group * kGroup + offset);
           store(y + unit, activation(s), lanes);
           if (kept) {
             store(kept + unit, s, lanes);
@@ -292,10 +412,13 @@ class ForwardLoop {
 
   const Size size_;
   const Forward net_;
+  const Packed packed_;
   Walk walk_;
-  float* const scratch_;
-  int64_t step_ = 0;
-  std::vector<const float*> start_, start_c_, passed_;
+  const int64_t chunk_, capacity_;  // steps, and rows of them all, whose inputs are projected at once
+  float* const projected_;
+  int64_t step_ = 0, begin_ = -1, first_ = 0;
+  std::vector<int64_t> firsts_;
+  std::vector<const float*> inputs_, start_, start_c_, passed_;
 };
 
 // --- Backwards.
@@ -304,11 +427,24 @@ class ForwardLoop {
 // of that step, so that one wait a step is enough.
 class BackwardLoop {
  public:
-  BackwardLoop(const Size& size, const Backward& net, int64_t first, int64_t stride)
-      : size_(turned(size)), net_(net), walk_(size_, net.mask, first, stride) {}
+  static constexpr bool kProjects = false;
+
+  BackwardLoop(const Size& size, const Backward& net, int64_t, int64_t first, int64_t stride, int64_t)
+      : size_(size), net_(net), walk_(size, net.mask, !net.reverse, first, stride) {}
 
   static int phases(int32_t cell) { return cell == kGRUBefore ? 2 : 1; }
   static int64_t count_panels(const Size& s) { return panels(s, 4 * kGroup); }
+  static int64_t chunk(const Size& size, const Backward&) { return size.steps + 1; }
+
+  // Turned recurrent weights; those of the candidate of a GRU that resets before are for themselves.
+  static void pack(const Size& size, const Backward& net, int64_t panel) {
+    const int64_t h = size.hidden, width = gates(size.cell) * h, depth = main_depth(size);
+    pack_turned({net.w_hh, depth, width, 0}, h, panel, main_weights(size, net, panel));
+    if (depth == width) return;
+    pack_turned({net.w_hh, h, width, depth}, h, panel, candidate_weights(size, net, panel));
+  }
+
+  void project(int64_t, int64_t) {}
 
   void item(int64_t visit, int phase, int64_t panel) {
     if (walk_.at() != visit) go(visit);
@@ -322,14 +458,17 @@ class BackwardLoop {
   }
 
  private:
-  static Size turned(Size size) {
-    size.reverse = !size.reverse;
-    return size;
+  static int64_t main_depth(const Size& s) { return (s.cell == kGRUBefore ? 2 : gates(s.cell)) * s.hidden; }
+  static float* main_weights(const Size& size, const Backward& net, int64_t panel) {
+    return net.scratch + panel * 4 * kGroup * main_depth(size);
+  }
+  static float* candidate_weights(const Size& size, const Backward& net, int64_t panel) {
+    return main_weights(size, net, count_panels(size)) + panel * 4 * kGroup * size.hidden;
   }
 
   void go(int64_t visit) {
     walk_.go(visit);
-    step_ = visit < size_.steps ? size_.step(visit) : 0;
+    step_ = visit < size_.steps ? walk_.step(visit) : 0;
     const int64_t count = walk_.rows().size();
     pending_.assign(count, nullptr);
     pending_extra_.assign(count, nullptr);
@@ -368,8 +507,8 @@ class BackwardLoop {
     const bool gru_after = size_.cell == kGRUAfter;
     const int64_t length = size_.cell == kLSTM ? 4 * h : size_.cell >= kTanh ? h : 2 * h;
     const Segment segments[2] = {{pending_.data(), length}, {pending_extra_.data(), h}};
-    const int64_t depth = length + (gru_after ? h : 0);
-    product<4>(segments, gru_after ? 2 : 1, products_, net_.weights + panel * 4 * kGroup * depth, use);
+    const float* weights = main_weights(size_, net_, panel);
+    product<4>(segments, gru_after ? 2 : 1, products_, weights, Start{}, use);
     for (int64_t i = products_; i < (int64_t)order_.size(); ++i) use(i, nullptr);
   }
 
@@ -467,7 +606,8 @@ class BackwardLoop {
   void reset_gate(int64_t panel) {
     const int64_t h = size_.hidden;
     const Segment segment{candidate_.data(), h};
-    product<4>(&segment, 1, order_.size(), net_.more_weights + panel * 4 * kGroup * h, [&](int64_t i, const float* sums) {
+    const float* weights = candidate_weights(size_, net_, panel);
+    product<4>(&segment, 1, order_.size(), weights, Start{}, [&](int64_t i, const float* sums) {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
         const int64_t place = at(step_, row, h) + unit;
@@ -504,7 +644,7 @@ class BackwardLoop {
     }
   }
 
-  const Size size_;  // in the order of the backward pass
+  const Size size_;
   const Backward net_;
   Walk walk_;
   int64_t step_ = 0, products_ = 0;

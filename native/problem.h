@@ -14,14 +14,35 @@ inline int gates(int32_t cell) { return cell == kLSTM ? 4 : cell >= kTanh ? 1 : 
 inline bool has_c(int32_t cell) { return cell == kLSTM; }
 inline bool has_extra(int32_t cell) { return cell == kGRUAfter || cell == kGRUBefore; }
 
+// Of all networks of a call.
 struct Size {
-  int64_t steps, rows, hidden;
+  int64_t steps, rows, inputs, hidden;
   int32_t cell;
-  bool reverse;
-
-  // The step that is visited as the v-th, when outputs are computed.
-  int64_t step(int64_t visit) const { return reverse ? steps - 1 - visit : visit; }
 };
+
+inline int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+// Numbers of a row of packed weights: units in groups of 16 that have all their gates side by
+// side, and in groups of 64 where a product is of one gate alone.
+inline int64_t packed_width(const Size& s) {
+  const int64_t gates16 = padded(s.hidden, 16), gate64 = padded(s.hidden, 64);
+  switch (s.cell) {
+    case kLSTM: return 4 * gates16;
+    case kGRUAfter: return 3 * gates16;
+    case kGRUBefore: return 2 * gates16 + gate64;
+    default: return gate64;
+  }
+}
+
+// Numbers that a network needs beside its arrays. Forwards: packed weights and bias, what a GRU
+// that resets before hands from one product to the other, and the projected inputs of some steps.
+inline int64_t projected_numbers(const Size& s) { return s.rows * packed_width(s); }  // of a step
+inline int64_t passed_numbers(const Size& s) { return s.cell == kGRUBefore ? 2 * s.rows * s.hidden : 0; }
+inline int64_t packed_numbers(const Size& s) { return (s.inputs + 1 + s.hidden) * packed_width(s); }
+inline int64_t least_forward_scratch(const Size& s) {
+  return packed_numbers(s) + passed_numbers(s) + projected_numbers(s);
+}
+inline int64_t backward_scratch(const Size& s) { return gates(s.cell) * s.hidden * padded(s.hidden, 64); }
 
 // A carry's leaves, (rows, hidden); null where a cell has no such leaf.
 struct Carry {
@@ -35,21 +56,23 @@ struct MutableCarry {
 };
 
 // One network's forward pass. Arrays over time are (steps, rows, ...); what may be absent is null.
-// Kept columns may stand in the place of the projected inputs.
 struct Forward {
-  const float* projected;
-  const float* weights;       // packed
-  const float* more_weights;  // packed: those of the candidate, of a GRU that resets before
+  const float* inputs;
+  const float* w_ih;  // (inputs, gates * hidden)
+  const float* w_hh;  // (hidden, gates * hidden)
   const float* bias;
   const float* candidate_bias;  // b_hn
   Carry begin, fresh;
   const bool* mask;
   const bool* restarts;
+  bool reverse;
   float* outputs;
   MutableCarry final;
   float* columns;  // null: nothing is kept
   float* extra;    // the second buffer of columns
   MutableCarry starts;
+  float* scratch;
+  int64_t scratch_numbers;  // at least `least_forward_scratch`; with more, more steps are projected at once
 };
 
 // One network's backward pass; deltas may stand in the place of the columns.
@@ -57,15 +80,16 @@ struct Backward {
   const float* columns;
   const float* extra;
   Carry starts;
-  const float* weights;
-  const float* more_weights;
+  const float* w_hh;
   const float* doutputs;
   Carry dfinal;
   const bool* mask;
   const bool* restarts;
+  bool reverse;  // as the forward pass
   float* deltas;
   float* extra_deltas;
   MutableCarry dbegin, dfresh;
+  float* scratch;  // of `backward_scratch` numbers
 };
 
 // Where the work of other threads is put.

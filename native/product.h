@@ -1,5 +1,5 @@
-// The product of a step: some rows times one panel of packed weights. Included once for each
-// instruction set.
+// The product of some rows with one panel of packed weights. Included once for each instruction
+// set.
 //
 // A panel holds, for each k, VECTORS groups of 16 columns: the gates of 16 units, or 16 * VECTORS
 // units of one gate.
@@ -12,26 +12,48 @@ struct Segment {
   int64_t length;
 };
 
+// What sums begin with: row i of it stands at `first + i * stride`; null is zero.
+struct Start {
+  const float* first = nullptr;
+  int64_t stride = 0;
+};
+
+constexpr int64_t kBlock = 128;  // terms that are summed for themselves: rounding grows with a sum
+
+// Some terms of ROWS rows. A function for itself, so that its registers are its own. Sums begin with those of `start`, or with zero; `add` adds them to what
+// stands in `out`.
 template <int ROWS, int VECTORS>
-static inline void tile(const Segment* segments, int count, int64_t first, const float* panel,
-                        float* out) {
+[[gnu::noinline]] static void tile(const float* const* rows, int64_t begin, int64_t terms, const float* panel,
+                        Start start, bool add, float* out) {
   constexpr int kStride = VECTORS * kGroup;
   for (int lane = 0; lane < kGroup; lane += LANES) {
     F sum[ROWS][VECTORS] = {};
-    const float* weights = panel + lane;
-    for (int s = 0; s < count; ++s) {
-      const float* a[ROWS];
-      for (int r = 0; r < ROWS; ++r) a[r] = segments[s].rows[first + r];
-      for (int64_t k = 0; k < segments[s].length; ++k, weights += kStride) {
-        F w[VECTORS];
-#pragma GCC unroll 8  // sums must be registers, whatever is asked of the compiler
-        for (int j = 0; j < VECTORS; ++j) w[j] = load(weights + j * kGroup);
+    if (start.first && !add) {
 #pragma GCC unroll 16
-        for (int r = 0; r < ROWS; ++r) {
-          const F x = splat(a[r][k]);
+      for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
-          for (int j = 0; j < VECTORS; ++j) sum[r][j] += x * w[j];
-        }
+        for (int j = 0; j < VECTORS; ++j) sum[r][j] = load(start.first + r * start.stride + j * kGroup + lane);
+      }
+    }
+    const float* weights = panel + lane;
+    const float* a[ROWS];
+    for (int r = 0; r < ROWS; ++r) a[r] = rows[r] + begin;
+    for (int64_t k = 0; k < terms; ++k, weights += kStride) {
+      F w[VECTORS];
+#pragma GCC unroll 8  // sums must be registers, whatever is asked of the compiler
+      for (int j = 0; j < VECTORS; ++j) w[j] = load(weights + j * kGroup);
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; ++r) {
+        const F x = splat(a[r][k]);
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; ++j) sum[r][j] += x * w[j];
+      }
+    }
+    if (add) {
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; ++j) sum[r][j] += load(out + r * kStride + j * kGroup + lane);
       }
     }
     for (int r = 0; r < ROWS; ++r) {
@@ -46,24 +68,62 @@ constexpr int tile_rows() {
   return (LANES == 16 ? 24 : 12) / VECTORS;
 }
 
+// All terms of some rows, block by block.
 template <int ROWS, int VECTORS>
-static inline void some_rows(int64_t rows, const Segment* segments, int count, int64_t first,
-                             const float* panel, float* out) {
-  if constexpr (ROWS > 0) {
-    if (rows == ROWS) return tile<ROWS, VECTORS>(segments, count, first, panel, out);
-    some_rows<ROWS - 1, VECTORS>(rows, segments, count, first, panel, out);
+static inline void blocks(const Segment* segments, int count, int64_t first, const float* panel, Start start,
+                          float* out) {
+  if (start.first) start.first += first * start.stride;
+  bool add = false;
+  for (int s = 0; s < count; ++s) {
+    const int64_t length = segments[s].length;
+    for (int64_t k = 0; k < length || !add; k += kBlock) {  // without any term: what sums begin with
+      const int64_t terms = length - k < kBlock ? length - k : kBlock;
+      tile<ROWS, VECTORS>(segments[s].rows + first, k, terms, panel, start, add, out);
+      panel += terms * VECTORS * kGroup;
+      add = true;
+    }
   }
 }
 
-// All rows, a tile at a time: `use(row, product)` takes VECTORS * 16 numbers of one row.
-template <int VECTORS, class Use>
-static inline void product(const Segment* segments, int count, int64_t rows, const float* panel,
-                           Use use) {
+template <int ROWS, int VECTORS>
+static inline void some_rows(int64_t rows, const Segment* segments, int count, int64_t first,
+                             const float* panel, Start start, float* out) {
+  if constexpr (ROWS > 0) {
+    if (rows == ROWS) return blocks<ROWS, VECTORS>(segments, count, first, panel, start, out);
+    some_rows<ROWS - 1, VECTORS>(rows, segments, count, first, panel, start, out);
+  }
+}
+
+// All rows, a tile at a time: `place(first)` says where the sums of a tile are written, VECTORS *
+// 16 numbers a row, and `use(first, count)` takes them.
+template <int VECTORS, class Place, class Use>
+static inline void tiles(const Segment* segments, int count, int64_t rows, const float* panel, Start start,
+                         Place place, Use use) {
   constexpr int kRows = tile_rows<VECTORS>();
-  alignas(64) float out[kRows * VECTORS * kGroup];
   for (int64_t first = 0; first < rows; first += kRows) {
     const int64_t some = rows - first < kRows ? rows - first : kRows;
-    some_rows<kRows, VECTORS>(some, segments, count, first, panel, out);
-    for (int64_t r = 0; r < some; ++r) use(first + r, out + r * VECTORS * kGroup);
+    some_rows<kRows, VECTORS>(some, segments, count, first, panel, start, place(first));
+    use(first, some);
   }
+}
+
+// `use(row, sums)` takes the sums of one row after the other.
+template <int VECTORS, class Use>
+static inline void product(const Segment* segments, int count, int64_t rows, const float* panel, Start start,
+                           Use use) {
+  alignas(64) float sums[tile_rows<VECTORS>() * VECTORS * kGroup];
+  tiles<VECTORS>(
+      segments, count, rows, panel, start, [&](int64_t) { return sums; },
+      [&](int64_t first, int64_t some) {
+        for (int64_t r = 0; r < some; ++r) use(first + r, sums + r * VECTORS * kGroup);
+      });
+}
+
+// Writes the sums of all rows.
+template <int VECTORS>
+static inline void product_into(const Segment& segment, int64_t rows, const float* panel, Start start,
+                                float* out) {
+  tiles<VECTORS>(
+      &segment, 1, rows, panel, start, [&](int64_t first) { return out + first * VECTORS * kGroup; },
+      [](int64_t, int64_t) {});
 }

@@ -8,6 +8,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
@@ -118,16 +119,17 @@ void check_case(const Kernels& kernels, const Case& c, const Wanted& want, Pool&
 
 constexpr int32_t kCells[] = {kLSTM, kGRUAfter, kGRUBefore, kTanh, kReLU};
 constexpr int64_t kHidden[] = {1, 2, 15, 16, 17, 31, 63, 64, 65, 100, 130};
+constexpr int64_t kInputs[] = {0, 1, 2, 3, 7, 16, 33};
 
 // As many steps as drawn if they are not too much work.
 Case draw_case(int32_t cell, int64_t hidden, Random& random) {
   Case c;
-  const int64_t networks = 1 + random.below(3);
+  const int64_t networks = 1 + random.below(3), inputs = kInputs[random.below(std::size(kInputs))];
   int64_t steps = 1 + random.below(12), rows = 1 + random.below(13);
   if (random.chance(0.15)) rows = hidden <= 17 ? 100 : 40;
-  const int64_t work = networks * rows * hidden * hidden * gates(cell);
+  const int64_t work = networks * rows * (inputs + hidden) * hidden * gates(cell);
   while (steps > 2 && steps * work > 1000000) --steps;
-  c.size = {steps, rows, hidden, cell, random.chance(0.5)};
+  c.size = {steps, rows, inputs, hidden, cell};
   c.keep = random.chance(0.7);
   c.in_place = random.chance(0.5);
   c.mask = random.chance(0.6);
@@ -137,24 +139,26 @@ Case draw_case(int32_t cell, int64_t hidden, Random& random) {
   return c;
 }
 
-Case small_case(int32_t cell, int64_t steps, int64_t rows, int64_t hidden, Random& random) {
+Case small_case(int32_t cell, int64_t steps, int64_t rows, int64_t inputs, int64_t hidden, Random& random) {
   Case c;
-  c.size = {steps, rows, hidden, cell, true};
+  c.size = {steps, rows, inputs, hidden, cell};
   c.mask = c.restarts = c.bias = true;
   for (int i = 0; i < 2; ++i) c.networks.push_back(draw_network(c, random));
   return c;
 }
 
-// The way back of the reference is the derivative of its way forward.
+// The way back of the reference is the derivative of its way forward. There are as many inputs as
+// columns: so that each delta makes a difference.
 void test_reference() {
   Random random(3);
   for (const int32_t cell : kCells) {
-    Case c = small_case(cell, 6, 2, 3, random);
+    Case c = small_case(cell, 6, 2, 3 * gates(cell), 3, random);
     const Wanted wanted = references(c);
     for (size_t i = 0; i < c.networks.size(); ++i) {
       Network& net = c.networks[i];
       const BackwardWant& want = wanted.backward[i];
-      check_slopes(c, net, "projected", &Network::projected, want.deltas);
+      check_slopes(c, net, "inputs", &Network::inputs, input_slopes(c, net, want.deltas));
+      check_slopes(c, net, "bias", &Network::bias, sums(want.deltas, c.width()));
       check_slopes(c, net, "candidate bias", &Network::candidate_bias,
                    sums(want.extra_deltas, c.size.hidden));
       check_slopes(c, net, "begin h", &Network::begin_h, want.dbegin_h);
@@ -198,7 +202,7 @@ void test_no_steps() {
   Random random(2);
   Threads two(2);
   for (const int32_t cell : kCells) {
-    Case c = small_case(cell, 0, 3, 17, random);
+    Case c = small_case(cell, 0, 3, 7, 17, random);
     const Wanted want = references(c);
     for (const Kernels* kernels : all_kernels()) check_case(*kernels, c, want, two, "no steps");
   }
@@ -245,8 +249,8 @@ void check_chain(Pool& pool, const char* what) {
 std::vector<Case> shared_cases(Random& random) {
   std::vector<Case> cases;
   for (const int32_t cell : kCells) {
-    cases.push_back(small_case(cell, 5, 26, 17, random));
-    cases.push_back(small_case(cell, 5, 3, 70, random));
+    cases.push_back(small_case(cell, 5, 26, 7, 17, random));
+    cases.push_back(small_case(cell, 5, 3, 33, 70, random));
   }
   return cases;
 }

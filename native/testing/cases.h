@@ -24,14 +24,17 @@ struct BackwardWant {
 };
 
 struct Network {
-  Floats w;  // (hidden, gates * hidden); a row is a unit that is read
-  Floats projected, bias, candidate_bias, begin_h, begin_c, fresh_h, fresh_c;
+  bool reverse;
+  int64_t spare;  // numbers of scratch beyond the least
+  Floats inputs, w_ih, w_hh, bias, candidate_bias, begin_h, begin_c, fresh_h, fresh_c;
   Floats doutputs, dfinal_h, dfinal_c;
   std::unique_ptr<bool[]> mask, restarts;
   Floats columns, extra, start_h, start_c;  // what the way back reads: the kept, rounded
 
   bool valid(int64_t place) const { return !mask || mask[place]; }
   bool restart(int64_t place) const { return restarts && restarts[place]; }
+  // The step that is visited as the v-th, when outputs are computed.
+  int64_t step(const Size& size, int64_t visit) const { return reverse ? size.steps - 1 - visit : visit; }
 };
 
 struct Case {
@@ -42,9 +45,11 @@ struct Case {
   int64_t width() const { return gates(size.cell) * size.hidden; }
   std::string text() const {
     const auto said = [](bool flag, const char* word) { return std::string(flag ? word : ""); };
+    std::string each;
+    for (const Network& net : networks) each += (net.reverse ? " <" : " >") + std::to_string(net.spare);
     return "cell " + std::to_string(size.cell) + " T " + std::to_string(size.steps) + " B " +
-           std::to_string(size.rows) + " H " + std::to_string(size.hidden) + " networks " +
-           std::to_string(networks.size()) + said(size.reverse, " reverse") + said(mask, " mask") +
+           std::to_string(size.rows) + " D " + std::to_string(size.inputs) + " H " +
+           std::to_string(size.hidden) + " networks" + each + said(mask, " mask") +
            said(restarts, " restarts") + said(bias, " bias") + said(keep, " keep") +
            said(in_place, " in place");
   }
@@ -71,12 +76,22 @@ void spoil(const Network& net, int64_t width, Floats* values) {
   }
 }
 
+// So that one step is projected at once, or some, or all.
+int64_t draw_spare(const Size& size, Random& random) {
+  const int64_t steps = random.chance(0.3) ? 0 : random.below(size.steps + 2);
+  const int64_t odd = random.chance(0.5) ? 0 : 1 + 2 * random.below(20);
+  return steps * projected_numbers(size) + odd;
+}
+
 Network draw_network(const Case& c, Random& random) {
   const Size& size = c.size;
   const int64_t h = size.hidden, width = c.width(), rows = size.rows * h, places = size.steps * size.rows;
   Network net;
-  net.w = random.floats(h * width, 1.5 / std::sqrt(h));
-  net.projected = random.floats(places * width, 1.5);
+  net.reverse = random.chance(0.5);
+  net.spare = draw_spare(size, random);
+  net.inputs = random.floats(places * size.inputs, 1.5);
+  net.w_ih = random.floats(size.inputs * width, 1.5 / std::sqrt(size.inputs + 1));
+  net.w_hh = random.floats(h * width, 1.5 / std::sqrt(h));
   net.doutputs = random.floats(places * h);
   net.begin_h = random.floats(rows);
   net.dfinal_h = random.floats(rows);
@@ -90,7 +105,7 @@ Network draw_network(const Case& c, Random& random) {
   }
   if (c.mask) {
     net.mask = draw_mask(size, random);
-    spoil(net, width, &net.projected);
+    spoil(net, size.inputs, &net.inputs);
     spoil(net, h, &net.doutputs);
   }
   if (c.restarts) {

@@ -39,6 +39,11 @@ void check_zeros(const std::string& label, const char* what, const Network& net,
   }
 }
 
+void check_guards(const std::string& label, const Floats& scratch) {
+  const auto begin = scratch.end() - kGuards;
+  CHECK(std::count(begin, scratch.end(), kGuard) == kGuards, "%s: written behind scratch", label.c_str());
+}
+
 void check_forward(const Case& c, const std::vector<ForwardWant>& wants,
                    const std::vector<ForwardRun>& runs, const std::string& where) {
   const int64_t h = c.size.hidden;
@@ -59,6 +64,7 @@ void check_forward(const Case& c, const std::vector<ForwardWant>& wants,
     check_zeros(label, "extra", net, run.extra, h);
     check_zeros(label, "start h", net, run.start_h, h);
     check_zeros(label, "start c", net, run.start_c, h);
+    check_guards(label, run.scratch);
   }
 }
 
@@ -76,6 +82,7 @@ void check_backward(const Case& c, const std::vector<BackwardWant>& wants,
     check_same(label, "dfresh c", run.dfresh_c, want.dfresh_c);
     check_zeros(label, "deltas", c.networks[i], run.deltas, c.width());
     check_zeros(label, "extra deltas", c.networks[i], run.extra_deltas, c.size.hidden);
+    check_guards(label, run.scratch);
   }
 }
 

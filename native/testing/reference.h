@@ -15,19 +15,24 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 double at(const Floats& array, int64_t place) { return array.empty() ? 0 : array[place]; }
 
+Doubles some(const Floats& array, int64_t place, int64_t count) {
+  if (array.empty()) return Doubles(count);
+  return Doubles(array.begin() + place * count, array.begin() + (place + 1) * count);
+}
+
 // out[k] += sum of a[u] * w[u][k], for k from `begin` to `end`.
-void add_product(const double* a, const Network& net, int64_t hidden, int64_t width, int64_t begin,
-                 int64_t end, double* out) {
-  for (int64_t u = 0; u < hidden; ++u) {
-    for (int64_t k = begin; k < end; ++k) out[k] += a[u] * net.w[u * width + k];
+void add_product(const Doubles& a, const Floats& w, int64_t width, int64_t begin, int64_t end,
+                 Doubles* out) {
+  for (size_t u = 0; u < a.size(); ++u) {
+    for (int64_t k = begin; k < end; ++k) (*out)[k] += a[u] * w[u * width + k];
   }
 }
 
 // out[u] += sum of d[k] * w[u][begin + k].
-void add_transposed(const double* d, const Network& net, int64_t hidden, int64_t width, int64_t begin,
-                    int64_t end, double* out) {
-  for (int64_t u = 0; u < hidden; ++u) {
-    for (int64_t k = begin; k < end; ++k) out[u] += d[k - begin] * net.w[u * width + k];
+void add_transposed(const Doubles& d, const Floats& w, int64_t width, int64_t begin, int64_t end,
+                    Doubles* out) {
+  for (size_t u = 0; u < out->size(); ++u) {
+    for (int64_t k = begin; k < end; ++k) (*out)[u] += d[k - begin] * w[u * width + k];
   }
 }
 
@@ -55,7 +60,7 @@ void gru_step(const Size& size, const Network& net, const Doubles& s, Row* row) 
   if (size.cell == kGRUBefore) {
     for (int64_t u = 0; u < h; ++u) passed[u] *= row->columns[u];
   }
-  add_product(passed.data(), net, h, 3 * h, 2 * h, 3 * h, product.data());
+  add_product(passed, net.w_hh, 3 * h, 2 * h, 3 * h, &product);
   for (int64_t u = 0; u < h; ++u) {
     double p = product[2 * h + u];
     row->extra[u] = passed[u];
@@ -69,11 +74,11 @@ void gru_step(const Size& size, const Network& net, const Doubles& s, Row* row) 
   }
 }
 
-void step(const Case& c, const Network& net, const float* projected, Row* row) {
+void step(const Case& c, const Network& net, const Doubles& inputs, Row* row) {
   const int64_t h = c.size.hidden, width = c.width();
-  Doubles s(width);
-  for (int64_t k = 0; k < width; ++k) s[k] = projected[k] + at(net.bias, k);
-  add_product(row->h.data(), net, h, width, 0, has_extra(c.size.cell) ? 2 * h : width, s.data());
+  Doubles s = some(net.bias, 0, width);
+  add_product(inputs, net.w_ih, width, 0, width, &s);
+  add_product(row->h, net.w_hh, width, 0, has_extra(c.size.cell) ? 2 * h : width, &s);
   if (c.size.cell == kLSTM) return lstm_step(s, h, row);
   if (has_extra(c.size.cell)) return gru_step(c.size, net, s, row);
   for (int64_t u = 0; u < h; ++u) {
@@ -82,24 +87,19 @@ void step(const Case& c, const Network& net, const float* projected, Row* row) {
   }
 }
 
-Doubles some(const Floats& array, int64_t place, int64_t count) {
-  if (array.empty()) return Doubles(count);
-  return Doubles(array.begin() + place * count, array.begin() + (place + 1) * count);
-}
-
 void put(const Doubles& values, int64_t place, Doubles* array) {
   std::copy(values.begin(), values.end(), array->begin() + place * values.size());
 }
 
 ForwardWant reference_forward(const Case& c, const Network& net) {
   const Size& size = c.size;
-  const int64_t h = size.hidden, width = c.width(), count = size.rows * h, all = size.steps * count;
+  const int64_t h = size.hidden, count = size.rows * h, all = size.steps * count;
   ForwardWant want{Doubles(all), Doubles(count), Doubles(count), Doubles(gates(size.cell) * all),
                    Doubles(all), Doubles(all),   Doubles(all)};
   for (int64_t b = 0; b < size.rows; ++b) {
-    Row row{some(net.begin_h, b, h), some(net.begin_c, b, h), Doubles(width), Doubles(h)};
+    Row row{some(net.begin_h, b, h), some(net.begin_c, b, h), Doubles(c.width()), Doubles(h)};
     for (int64_t visit = 0; visit < size.steps; ++visit) {
-      const int64_t place = size.step(visit) * size.rows + b;
+      const int64_t place = net.step(size, visit) * size.rows + b;
       if (!net.valid(place)) continue;
       if (net.restart(place)) {
         row.h = some(net.fresh_h, b, h);
@@ -107,7 +107,7 @@ ForwardWant reference_forward(const Case& c, const Network& net) {
       }
       put(row.h, place, &want.start_h);
       put(row.c, place, &want.start_c);
-      step(c, net, net.projected.data() + place * width, &row);
+      step(c, net, some(net.inputs, place, size.inputs), &row);
       put(row.h, place, &want.outputs);
       put(row.columns, place, &want.columns);
       put(row.extra, place, &want.extra);
@@ -145,7 +145,7 @@ void lstm_back(const Network& net, int64_t hidden, int64_t place, Cotangents* d)
     d->c[u] = dc * f;
     d->h[u] = 0;
   }
-  add_transposed(d->deltas.data(), net, hidden, 4 * hidden, 0, 4 * hidden, d->h.data());
+  add_transposed(d->deltas, net.w_hh, 4 * hidden, 0, 4 * hidden, &d->h);
 }
 
 void gru_back(const Size& size, const Network& net, int64_t place, Cotangents* d) {
@@ -161,7 +161,7 @@ void gru_back(const Size& size, const Network& net, int64_t place, Cotangents* d
     d->h[u] *= z;
   }
   Doubles passed(h);
-  add_transposed(d->extra.data(), net, h, 3 * h, 2 * h, 3 * h, passed.data());
+  add_transposed(d->extra, net.w_hh, 3 * h, 2 * h, 3 * h, &passed);
   for (int64_t u = 0; u < h; ++u) {
     if (size.cell == kGRUBefore) {
       const double r = kept[u];
@@ -170,7 +170,7 @@ void gru_back(const Size& size, const Network& net, int64_t place, Cotangents* d
     }
     d->h[u] += passed[u];
   }
-  add_transposed(d->deltas.data(), net, h, 3 * h, 0, 2 * h, d->h.data());
+  add_transposed(d->deltas, net.w_hh, 3 * h, 0, 2 * h, &d->h);
 }
 
 void step_back(const Case& c, const Network& net, int64_t place, Cotangents* d) {
@@ -182,7 +182,7 @@ void step_back(const Case& c, const Network& net, int64_t place, Cotangents* d) 
     d->deltas[u] = c.size.cell == kTanh ? d->h[u] * (1 - y * y) : s > 0 ? d->h[u] : 0;
     d->h[u] = 0;
   }
-  add_transposed(d->deltas.data(), net, h, h, 0, h, d->h.data());
+  add_transposed(d->deltas, net.w_hh, h, 0, h, &d->h);
 }
 
 void move_to(Doubles* from, int64_t place, Doubles* sums) {
@@ -200,7 +200,7 @@ BackwardWant reference_backward(const Case& c, const Network& net) {
   for (int64_t b = 0; b < size.rows; ++b) {
     Cotangents d{some(net.dfinal_h, b, h), some(net.dfinal_c, b, h), Doubles(c.width()), Doubles(h)};
     for (int64_t visit = size.steps - 1; visit >= 0; --visit) {
-      const int64_t place = size.step(visit) * size.rows + b;
+      const int64_t place = net.step(size, visit) * size.rows + b;
       if (!net.valid(place)) continue;
       for (int64_t u = 0; u < h; ++u) d.h[u] += net.doutputs[place * h + u];
       step_back(c, net, place, &d);
@@ -245,6 +245,16 @@ void check_slopes(const Case& c, Network& net, const char* what, Floats Network:
     CHECK(std::fabs(slope - want[i]) < 1e-5, "%s: %s[%zu]: %g, wanted %g", c.text().c_str(), what, i,
           want[i], slope);
   }
+}
+
+Doubles input_slopes(const Case& c, const Network& net, const Doubles& deltas) {
+  Doubles out;
+  for (auto d = deltas.begin(); d != deltas.end(); d += c.width()) {
+    Doubles slopes(c.size.inputs);
+    add_transposed(Doubles(d, d + c.width()), net.w_ih, c.width(), 0, c.width(), &slopes);
+    out.insert(out.end(), slopes.begin(), slopes.end());
+  }
+  return out;
 }
 
 Doubles sums(const Doubles& values, size_t width) {

@@ -39,7 +39,11 @@ class Call(NamedTuple):
 
 
 class Method(Protocol):
-    """How a sequence is run: a small frozen value that carries its own options."""
+    """How a sequence is run: a small frozen value that carries its own options.
+
+    One that also has `run_together(calls)`, and `runs_together(call)` to say whether that pays,
+    is given both directions at once, as calls that differ in arrays and direction alone.
+    """
 
     def why_not(self, call: Call) -> str | None:
         """Say why this method cannot serve, or None if it can; arrays may be abstract."""

@@ -1,22 +1,23 @@
-"""Both directions in one vmapped run."""
+"""Both directions in one run."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax.cells.base import Cell, value
 from rnnjax.sequence.layer import Layer, as_layer
 from rnnjax.sequence.merge import concatenate, merged_features
+from rnnjax.sequence.unroll import by_turning_around
 
 
 @value
 def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = concatenate) -> Layer:
     """Make a layer that reads every sequence both ways, with weights of their own.
 
-    Params and carry lead with an axis of 2: forwards, then backwards. Both directions are one
+    Params and carry lead with an axis of 2: forwards, then backwards. Both directions run side by
+    side: in the compiled loops each reads the sequence its own way, and elsewhere they are one
     vmapped run, so a cell is one scan with one batched matmul. The backward half of a padded row
     begins at its own last valid step, and `ys[t]` answers `xs[t]` in both halves.
 
@@ -53,16 +54,15 @@ def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = con
         return jax.vmap(lambda k: inner.init(k, in_features))(jax.random.split(key))
 
     def run(params, sequence, carry, *, key, method):
-        def one_way(params, sequence, carry, key):
-            return inner.run(params, sequence, carry, key=key, method=method)
-
-        # Padding needs no special care: turned around it comes first, and the carry stands still.
-        both = jax.tree.map(lambda a: jnp.stack([a, jnp.flip(a, 0)]), sequence)
         keys = None if key is None else jax.random.split(key)
-        carry, ys = jax.vmap(one_way)(params, both, carry, keys)
-        forward = jax.tree.map(lambda y: y[0], ys)
-        backward = jax.tree.map(lambda y: jnp.flip(y[1], 0), ys)
-        return carry, merge(forward, backward)
+        if inner.run_both_ways is not None:
+            carry, ways = inner.run_both_ways(params, sequence, carry, key=keys, method=method)
+        else:
+            one_way = lambda params, sequence, carry, key: inner.run(
+                params, sequence, carry, key=key, method=method
+            )
+            carry, ways = by_turning_around(one_way, params, sequence, carry, keys)
+        return carry, merge(*ways)
 
     def out_features(in_features):
         width = inner.out_features(in_features)

@@ -13,7 +13,7 @@ from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Method, keep, zeros_like
 from rnnjax.methods.choice import check_method
 from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
-from rnnjax.sequence.unroll import unroll_checked
+from rnnjax.sequence.unroll import unroll_both_ways, unroll_checked
 
 
 class Run(Protocol):
@@ -38,6 +38,8 @@ class Layer(NamedTuple):
         out_features: `in_features -> width` of the outputs; a tree where the output is a tree.
         in_spec: `params -> InputSpec`, what `xs` must look like.
         noisy: whether a key changes anything.
+        run_both_ways: `run` for two networks, the second the other way: params, carry and keys
+            lead with an axis of 2, and the outputs are a pair. None turns the sequence around.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Layer(NamedTuple):
     out_features: Callable[[Any], Any]
     in_spec: Callable[[Any], Any] = any_input
     noisy: bool = False
+    run_both_ways: Run | None = None
 
     def apply(
         self,
@@ -144,6 +147,11 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
             "recurrent", cell, params, sequence, carry, reverse=reverse, key=key, method=method
         )
 
+    def run_both_ways(params, sequence, carry, *, key, method):
+        return unroll_both_ways(
+            "recurrent", cell, params, sequence, carry, reverse=reverse, key=key, method=method
+        )
+
     return Layer(
         name="recurrent",
         init=cell.init,
@@ -151,6 +159,7 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
         out_features=lambda in_features: cell.out_features,
         in_spec=cell.in_spec,
         noisy=cell.prepare is not None,
+        run_both_ways=run_both_ways,
     )
 
 

@@ -1,6 +1,7 @@
 """Run a cell over time: the one driver that every layer stands on."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -167,6 +168,51 @@ def unroll_checked(
     return run(cell, chosen.method, reverse, params, sequence, carry, key)
 
 
+def unroll_both_ways(
+    function: str,
+    cell: Cell,
+    params: PyTree,
+    sequence: Sequence,
+    carry: PyTree,
+    *,
+    reverse: bool,
+    key: Any,
+    method: Method | None,
+) -> tuple[PyTree, PyTree]:
+    """The same with two networks, of which the second reads the other way.
+
+    Params, carry, keys and results lead with an axis of 2.
+    """
+    first = jax.eval_shape(lambda tree: pick(tree, 0), params)
+    call = abstract_call(cell, first, sequence, reverse)
+    chosen = choose(function, method, call).method
+    if hasattr(chosen, "runs_together") and chosen.runs_together(call):
+        return run_together(cell, chosen, reverse, params, sequence, carry, key)
+    one_way = functools.partial(run, cell, chosen, reverse)
+    return by_turning_around(one_way, params, sequence, carry, key)
+
+
+def by_turning_around(
+    one_way: Callable[..., tuple[PyTree, PyTree]],
+    params: PyTree,
+    sequence: Sequence,
+    carry: PyTree,
+    keys: Any,
+) -> tuple[PyTree, PyTree]:
+    """Both ways in one `vmap`, the sequence turned around for the second network.
+
+    Padding needs no special care: turned around it comes first, and the carry stands still.
+    """
+    both = jax.tree.map(lambda a: jnp.stack([a, jnp.flip(a, 0)]), sequence)
+    carry, ys = jax.vmap(one_way)(params, both, carry, keys)
+    return carry, (pick(ys, 0), jax.tree.map(lambda y: jnp.flip(y[1], 0), ys))
+
+
+def pick(tree: PyTree, number: int) -> PyTree:
+    """What belongs to one network."""
+    return jax.tree.map(lambda a: a[number], tree)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def run(
     cell: Cell,
@@ -178,13 +224,39 @@ def run(
     key: Any,
 ) -> tuple[PyTree, PyTree]:
     """Run checked arguments; compiled once for each cell, method, direction and shape."""
+    return method.run(make_call(cell, reverse, params, sequence, carry, key))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def run_together(
+    cell: Cell,
+    method: Any,
+    reverse: bool,
+    params: PyTree,
+    sequence: Sequence,
+    carry: PyTree,
+    keys: Any,
+) -> tuple[PyTree, PyTree]:
+    """Two networks side by side, the second the other way; results as in `unroll_both_ways`."""
+    calls = tuple(
+        make_call(cell, reverse != (i == 1), *pick((params,), i), sequence, *pick((carry, keys), i))
+        for i in range(2)
+    )
+    (first, forward), (second, backward) = method.run_together(calls)
+    return jax.tree.map(lambda a, b: jnp.stack([a, b]), first, second), (forward, backward)
+
+
+def make_call(
+    cell: Cell, reverse: bool, params: PyTree, sequence: Sequence, carry: PyTree, key: Any
+) -> Call:
+    """What a method is given."""
     xs, mask, resets = sequence
     fresh = fresh_carry(cell, params, xs)
     if key is not None and cell.prepare is not None:
         params, xs = cell.prepare(key, params, xs)
     start = settle(fresh if carry is None else carry, fresh, (params, xs, mask, resets))
     restore = None if resets is None else settle(fresh, fresh, (params, xs, mask, resets))
-    return method.run(Call(cell, params, xs, start, restore, mask, resets, reverse))
+    return Call(cell, params, xs, start, restore, mask, resets, reverse)
 
 
 def fresh_carry(cell: Cell, params: PyTree, xs: PyTree) -> PyTree:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import registry
+from programs import walk
 
 import rnnjax
 
@@ -36,16 +37,11 @@ def compiled(name, argnums=0):
     return gradient.lower(params, xs).compile()
 
 
-def products(jaxpr, inside=False):
+def products(jaxpr):
     """Every product of a program, and whether it stands in a loop."""
-    for equation in jaxpr.eqns:
+    for equation, in_loop in walk(jaxpr):
         if equation.primitive.name == "dot_general":
-            yield inside, equation.outvars[0].aval.shape
-        loop = inside or equation.primitive.name in ("scan", "while")
-        for value in jax.tree.leaves(list(equation.params.values())):
-            value = getattr(value, "jaxpr", value)
-            if hasattr(value, "eqns"):
-                yield from products(value, loop)
+            yield in_loop, equation.outvars[0].aval.shape
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,12 +15,13 @@ from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
 from rnnjax.methods.native import call as call_module
-from rnnjax.methods.native import library
+from rnnjax.methods.native import kinds, library, scratch
 
 reason = library.why_not_loaded()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
 
 FEATURES = 3
+ABSENT_RESULT = jax.ShapeDtypeStruct((0,), jnp.float32)
 CELLS = [name for name in registry.CELLS if "bias" not in name and "learned" not in name]
 
 
@@ -160,30 +161,70 @@ def test_a_batch_that_is_sharded_is_not_gathered(gradient):
     compare.assert_close(compiled(xs, rnnjax.Native()), compiled(xs, rnnjax.Scan()))
 
 
-def test_chunks_and_their_rest(monkeypatch):
-    monkeypatch.setattr("rnnjax.methods.fused.schedule.CHUNK_BYTES", 4 * 3 * 4 * 5 * 4)
-    cell, params, xs, carry = problem("lstm", 11, 3, 5)  # chunks of 4, and 3 steps are left
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("numbers", [1, 1000])
+def test_inputs_are_projected_some_steps_at_a_time(monkeypatch, name, numbers):
+    monkeypatch.setattr(scratch, "PROJECTED", numbers)
+    monkeypatch.setattr(scratch, "PROJECTED_ROWS", 1)
+    cell, params, xs, carry = problem(name, 11, 3, 5)
     for reverse in (False, True):
         run = functools.partial(rnnjax.unroll, cell, params, xs, carry, reverse=reverse)
         compare.assert_close(run(method=rnnjax.Native()), run(method=rnnjax.Scan()))
 
 
-@pytest.mark.parametrize("name", ["rnnjax_forward", "rnnjax_backward"])
-def test_wrong_sizes_are_refused_by_the_library(name):
-    """A call made by hand, with arrays smaller than the others say."""
-    signature = {"rnnjax_forward": call_module.FORWARD, "rnnjax_backward": call_module.BACKWARD}
-    sizes = {"t": 3, "b": 2, "g": 20, "h": 5, "p": 1, "k": 5, "w": 64, "q": 1, "l": 5, "v": 64}
-    shape = lambda axes: tuple(sizes[axis] for axis in axes.split())
-    arrays = [np.zeros(shape(axes), np.float32) for axes in signature[name].axes]
-    arrays[0] = arrays[0].reshape(-1, 20)
-    results = [jax.ShapeDtypeStruct(shape(a), jnp.float32) for a in signature[name].results]
-    options = {"cell": np.int32(0), "reverse": False}
-    if name == "rnnjax_forward":
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_both_directions_are_one_call_without_turning_anything_around(monkeypatch, name):
+    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
+    layer = rnnjax.bidirectional(registry.CELLS[name](8))
+    params = layer.init(jax.random.key(0), FEATURES)
+    run = jax.jit(functools.partial(layer.apply, method=rnnjax.Native()))
+    text = run.lower(params, jnp.ones((6, 2, FEATURES))).compile().as_text()
+    assert text.count('custom_call_target="rnnjax_') == 1 and " reverse(" not in text
+
+
+@pytest.mark.parametrize("signature", [call_module.FORWARD, call_module.BACKWARD])
+def test_wrong_sizes_are_refused_by_the_library(signature):
+    """Calls made by hand, each with an array or a result that is smaller than the others say."""
+    sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5}
+    sizes["s"] = signature.scratch(kinds.LSTM, sizes | {"t": 1})  # the least
+    masks = {"t b"}
+
+    def shape(axes):
+        whole = tuple(sizes[axis] for axis in axes.split())
+        return (whole[0] * whole[1], whole[2]) if axes == call_module.WIDE else whole
+
+    arrays = [np.zeros(shape(a), bool if a in masks else np.float32) for a in signature.axes]
+    arrays = [
+        call_module.ABSENT if axes == "h" else a
+        for a, axes in zip(arrays, signature.axes, strict=True)
+    ]
+    results = [jax.ShapeDtypeStruct(shape(a), jnp.float32) for a in signature.results]
+    results[4] = results[4] if signature.name.endswith("backward") else ABSENT_RESULT  # extra
+    options = {"cell": np.int32(0), "reverse": np.zeros(1, np.int32)}
+    if signature is call_module.FORWARD:
         options["keep"] = True
-    with pytest.raises(Exception, match="rnnjax native"):
-        jax.block_until_ready(jax.ffi.ffi_call(name, results)(*arrays, **options))
+    else:
+        arrays[1], results[1] = call_module.ABSENT, ABSENT_RESULT  # what a GRU has
+
+    def call(arrays, results):
+        return jax.block_until_ready(jax.ffi.ffi_call(signature.name, results)(*arrays, **options))
+
+    call(arrays, results)
+    refused = 0
+    for i, array in enumerate(arrays):
+        if array.size:
+            with pytest.raises(Exception, match="rnnjax native"):
+                call([*arrays[:i], array[:-1], *arrays[i + 1 :]], results)
+            refused += 1
+    for i, result in enumerate(results):
+        if result.size:
+            less = jax.ShapeDtypeStruct((result.shape[0] - 1, *result.shape[1:]), result.dtype)
+            with pytest.raises(Exception, match="rnnjax native"):
+                call(arrays, [*results[:i], less, *results[i + 1 :]])
+            refused += 1
+    assert refused == len(arrays) + len(results) - 2
     with pytest.raises(Exception, match="number of arrays"):
-        jax.block_until_ready(jax.ffi.ffi_call(name, results)(*arrays[:-1], **options))
+        call(arrays[:-1], results)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

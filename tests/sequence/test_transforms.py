@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import registry
 from jax.test_util import check_jvp, check_vjp
+from programs import equations
 
 import rnnjax
 from rnnjax import testing
@@ -186,16 +187,6 @@ def test_no_tracer_leaks():
 
 
 # The structure of the program
-
-
-def equations(jaxpr):
-    """Every equation, also of the programs inside equations."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in jax.tree.leaves(list(equation.params.values())):
-            value = getattr(value, "jaxpr", value)
-            if hasattr(value, "eqns"):
-                yield from equations(value)
 
 
 def found(jaxpr, name):

@@ -11,7 +11,7 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import apart
 from rnnjax.methods.fused.problem import Flags, Kept, Problem, Run, typed
-from rnnjax.methods.fused.schedule import row_order
+from rnnjax.methods.fused.schedule import gradient_plan, row_order
 from rnnjax.methods.reverse_only import first_order
 
 
@@ -75,27 +75,28 @@ def inverse(order: Int[Array, " B"] | None) -> Int[Array, " B"] | None:
 def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | None]:
     """Sort the rows where the schedule skips padding."""
     mask = operands.mask
-    if mask is None or not problem.loops.sort_rows:
+    if mask is None or problem.loops.skip_padding:
         return operands, None
-    if problem.plan(operands.xs, operands.params.w_hh, mask).blocks == 1:
+    if gradient_plan(operands.xs, operands.params.w_hh, mask).blocks == 1:
         return operands, None
     order = row_order(mask)
     return operands.take_rows(order), order
 
 
-def read_only(problem: Problem, networks: list[Operands], *, keep_starts: bool) -> Any:
-    """Outputs, the starts of steps if wanted, and the final carry, the gates thrown away."""
-    runs = []
-    for params, xs, carry, fresh, mask, restarts in networks:
-        weights = (params.w_ih, problem.equations.weights(params, problem.dtype))
-        runs.append(Run(weights, (xs, Flags(mask, restarts)), (carry, fresh)))
-    return problem.loops.infer(problem, keep_starts, runs)
+def runs_of(networks: list[Operands]) -> list[Run]:
+    """What the loops forwards take."""
+    return [
+        Run(params, (xs, Flags(mask, restarts)), (carry, fresh))
+        for params, xs, carry, fresh, mask, restarts in networks
+    ]
 
 
 def infer(problem: Problem, networks: Networks) -> tuple[Any, ...]:
     """The final carry and the outputs of every network, with nothing kept."""
     arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
-    results = read_only(problem, [operands for operands, _ in arranged], keep_starts=False)
+    directions = problem.directions_of(len(networks))
+    runs = runs_of([operands for operands, _ in arranged])
+    results = problem.loops.infer(problem, directions, runs, keep_starts=False)
     backs = [inverse(order) for _, order in arranged]
     return tuple(
         (take(carry, back, 0), take(ys, back, 1))
@@ -106,16 +107,12 @@ def infer(problem: Problem, networks: Networks) -> tuple[Any, ...]:
 def forward(problem: Problem, networks: Networks) -> tuple[Any, ...]:
     """The same, with what the gradient needs."""
     arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
+    directions = problem.directions_of(len(networks))
+    runs = runs_of([operands for operands, _ in arranged])
     if problem.keep_gates:
-        runs = []
-        for (params, xs, carry, fresh, mask, restarts), _ in arranged:
-            zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
-            weights = problem.equations.weights(params, problem.dtype)
-            runs.append(Run(weights, (zs, Flags(mask, restarts)), (carry, fresh)))
-        results = problem.loops.forward(problem, runs)
+        results = problem.loops.forward(problem, directions, runs)
     else:
-        operands = [operands for operands, _ in arranged]
-        results = read_only(problem, operands, keep_starts=True)
+        results = problem.loops.infer(problem, directions, runs, keep_starts=True)
         results = [(ys, Kept(None, starts), carry) for ys, starts, carry in results]
     out = []
     for (operands, order), (ys, kept, carry) in zip(arranged, results, strict=True):
@@ -130,13 +127,11 @@ def backward(problem: Problem, networks: Networks) -> tuple[Operands, ...]:
     runs = []
     for params, ((operands, order, kept), (dcarry, dys)) in networks:
         dcarry, dys = take(dcarry, order, 0), take(dys, order, 1)
-        weights = problem.equations.weights(params, problem.dtype)
         if kept.columns is None:
-            columns = recompute(problem, params, weights, operands, kept.starts)
-            kept = kept._replace(columns=columns)
+            kept = kept._replace(columns=recompute(problem, params, operands, kept.starts))
         timed = (kept, dys, Flags(operands.mask, operands.restarts))
-        runs.append(Run(weights, timed, dcarry))
-    results = problem.loops.backward(problem, runs)
+        runs.append(Run(params, timed, dcarry))
+    results = problem.loops.backward(problem, problem.directions_of(len(networks)), runs)
     cases = zip(networks, runs, results, strict=True)
     return tuple(
         after_loop(problem, *network, run.timed[0], result) for network, run, result in cases
@@ -147,47 +142,53 @@ def after_loop(problem: Problem, params: PyTree, rest: Any, kept: Kept, result: 
     """The gradients of one network from what its backward loop returns."""
     (operands, order, _), _ = rest
     deltas, (dcarry, dfresh) = result
-    dparams = problem.equations.gradients(operands.xs, deltas, kept.starts, params, problem.dtype)
+    xs = without_padding(operands.xs, operands.mask) if problem.loops.skip_padding else operands.xs
+    dparams = problem.equations.gradients(xs, deltas, kept.starts, params, problem.dtype)
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
     gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
     gradients = gradients.take_rows(inverse(order))
     return typed(gradients, operands._replace(params=params, mask=None, restarts=None))
 
 
-def alone(function: Any, problem: Problem, params: PyTree, rest: Any) -> Any:
-    """One of the three above for one network; under `vmap` it is called with several."""
-    return apart(functools.partial(function, problem))(((params, rest),))[0]
+def without_padding(xs: Array, mask: Array | None) -> Array:
+    """Zero what stands there before it comes to a product: 0 times NaN is NaN."""
+    return xs if mask is None else keep(mask, xs, zeros_like(xs))
+
+
+def each(function: Any, problem: Problem, networks: tuple[tuple[PyTree, Any], ...]) -> Any:
+    """One of the three above; under `vmap` it is called with more networks."""
+    return apart(functools.partial(function, problem))(networks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def whole_sequence(
-    problem: Problem, operands: Operands
-) -> tuple[PyTree, Float[Array, "T *rows H"]]:
-    """The final carry and the outputs."""
-    return alone(infer, problem, operands.params, operands._replace(params=None))
+def whole_sequence(problem: Problem, networks: tuple[Operands, ...]) -> tuple[Any, ...]:
+    """The final carry and the outputs, `(T, *rows, H)`, of each network."""
+    return each(infer, problem, tuple((n.params, n._replace(params=None)) for n in networks))
 
 
-def whole_sequence_forward(problem: Problem, operands: Operands) -> Any:
+def whole_sequence_forward(problem: Problem, networks: tuple[Operands, ...]) -> Any:
     """The same, and what the gradient needs."""
-    operands = first_order(operands)
-    out, kept = alone(forward, problem, operands.params, operands._replace(params=None))
-    return out, (operands.params, kept)
+    networks = first_order(networks)
+    pairs = tuple((n.params, n._replace(params=None)) for n in networks)
+    out, kept = zip(*each(forward, problem, pairs), strict=True)
+    return out, (tuple(n.params for n in networks), kept)
 
 
-def whole_sequence_backward(problem: Problem, residuals: Any, cotangents: Any) -> tuple[Operands]:
+def whole_sequence_backward(problem: Problem, residuals: Any, cotangents: Any) -> tuple[Any, ...]:
     """Cotangents of the operands."""
-    params, kept = residuals
-    return (alone(backward, problem, params, (kept, first_order(cotangents))),)
+    rests = zip(*residuals, first_order(cotangents), strict=True)
+    return (each(backward, problem, tuple((params, (kept, d)) for params, kept, d in rests)),)
 
 
 whole_sequence.defvjp(whole_sequence_forward, whole_sequence_backward)
 
 
 def recompute(
-    problem: Problem, params: PyTree, weights: Any, operands: Operands, starts: PyTree
+    problem: Problem, params: PyTree, operands: Operands, starts: PyTree
 ) -> tuple[Array, ...]:
     """The columns of all steps at once, one product for the inputs and one for the carries."""
     zs = matmul(operands.xs, params.w_ih, problem.dtype, problem.gate_dtype)
+    weights = problem.equations.weights(params, problem.dtype)
     _, columns = problem.equations.forward(weights, starts, zs)
     buffers = tuple(jnp.concatenate(parts, axis=-1) for parts in columns)
     if operands.mask is None:

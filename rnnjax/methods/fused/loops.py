@@ -17,8 +17,8 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.equations import Columns, Equations
-from rnnjax.methods.fused.problem import Flags, Kept, Loops, Problem, typed
-from rnnjax.methods.fused.schedule import Part, inference_plan, sweep
+from rnnjax.methods.fused.problem import Directions, Flags, Kept, Loops, Problem, Run, typed
+from rnnjax.methods.fused.schedule import Part, gradient_plan, inference_plan, sweep
 from rnnjax.methods.manual import varying_zeros
 
 
@@ -86,15 +86,21 @@ def advance(
 
 
 def infer(
-    problem: Problem, keep_starts: bool, weights: Any, timed: tuple[Array, Flags], begin: Any
+    problem: Problem,
+    reverse: bool,
+    params: PyTree,
+    timed: tuple[Array, Flags],
+    begin: Any,
+    *,
+    keep_starts: bool,
 ) -> tuple[Float[Array, "T *rows H"], PyTree, PyTree]:
     """Run without keeping gates, the inputs projected chunk by chunk."""
-    w_ih, weights = weights
     carry, fresh = begin
     xs, flags = timed
     equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
+    w_ih, weights = params.w_ih, equations.weights(params, dtype)
     row_bytes = w_ih.shape[1] * jnp.dtype(gate_dtype).itemsize
-    plan = problem.plan(xs, weights.w_hh, flags.mask)
+    plan = gradient_plan(xs, weights.w_hh, flags.mask, reverse=reverse)
     plan = inference_plan(plan, row_bytes, weights.w_hh.size)
 
     def visit(chunk, state, buffers):
@@ -127,13 +133,15 @@ def infer(
 
 
 def forward(
-    problem: Problem, weights: Any, timed: tuple[Array, Flags], begin: Any
+    problem: Problem, reverse: bool, params: PyTree, timed: tuple[Array, Flags], begin: Any
 ) -> tuple[Float[Array, "T *rows H"], Kept, PyTree]:
-    """Run and keep; `timed` begins with projected inputs, whose place the kept columns take."""
+    """Run and keep; the kept columns take the place of the projected inputs."""
     carry, fresh = begin
-    zs, flags = timed
-    equations, steps = problem.equations, zs.shape[:-1]
-    plan = problem.plan(zs, weights.w_hh, flags.mask)
+    xs, flags = timed
+    equations, steps = problem.equations, xs.shape[:-1]
+    weights = equations.weights(params, problem.dtype)
+    zs = matmul(xs, params.w_ih, problem.dtype, problem.gate_dtype)
+    plan = gradient_plan(zs, weights.w_hh, flags.mask, reverse=reverse)
 
     def visit(chunk, state, buffers):
         start = chunk.start
@@ -164,12 +172,17 @@ def forward(
 
 
 def backward(
-    problem: Problem, weights: Any, timed: tuple[Kept, Array, Flags], dcarry: PyTree
+    problem: Problem,
+    reverse: bool,
+    params: PyTree,
+    timed: tuple[Kept, Array, Flags],
+    dcarry: PyTree,
 ) -> tuple[tuple[Array, ...], tuple[PyTree, PyTree]]:
     """Turn kept columns into cotangents; also those of the first carry and of `fresh`."""
     kept, dys, flags = timed
     equations, dtype, gate_dtype = problem.equations, problem.dtype, problem.gate_dtype
-    plan = problem.plan(dys, weights.w_hh, flags.mask).backwards()
+    weights = equations.weights(params, dtype)
+    plan = gradient_plan(dys, weights.w_hh, flags.mask, reverse=reverse).backwards()
     recurrent = equations.recurrent(weights)
 
     def visit(chunk, state, columns):
@@ -210,12 +223,16 @@ def backward(
 def each(loop: Any) -> Any:
     """Run a loop for one network after the other."""
 
-    def run(problem: Problem, *options_and_runs: Any) -> list[Any]:
-        *options, runs = options_and_runs
-        one = as_rows(functools.partial(loop, problem, *options))
-        return [one(*run) for run in runs]
+    def run(
+        problem: Problem, directions: Directions, runs: list[Run], **options: bool
+    ) -> list[Any]:
+        results = []
+        for reverse, run in zip(directions, runs, strict=True):
+            one = functools.partial(loop, problem, reverse, **options)
+            results.append(as_rows(one)(*run))
+        return results
 
     return run
 
 
-LOOPS = Loops(each(infer), each(forward), each(backward), sort_rows=True)
+LOOPS = Loops(each(infer), each(forward), each(backward), skip_padding=False)

@@ -1,7 +1,6 @@
 """The fused method."""
 
 import dataclasses
-import functools
 
 import jax
 
@@ -11,6 +10,7 @@ from rnnjax.methods.base import Call, scan_steps
 from rnnjax.methods.chunked import in_segments
 from rnnjax.methods.fused.forms import equations_of
 from rnnjax.methods.fused.loops import LOOPS
+from rnnjax.methods.fused.schedule import on_cpu
 from rnnjax.methods.fused.sequence import run_at_once
 
 
@@ -63,7 +63,15 @@ class Fused:
         """Run at once, or segment by segment."""
         if not call.num_steps:
             return scan_steps(call)  # nothing runs
-        run = functools.partial(run_at_once, loops=LOOPS, keep_gates=self.keep_gates)
         if self.segment is None:
-            return run(call)
-        return in_segments(run, call, self.segment)
+            return self.run_together((call,))[0]
+        whole = dataclasses.replace(self, segment=None)
+        return in_segments(whole.run, call, self.segment)
+
+    def runs_together(self, call: Call) -> bool:
+        """On CPU; elsewhere one batched product a step is better than two."""
+        return on_cpu() and self.segment is None and call.num_steps > 0
+
+    def run_together(self, calls: tuple[Call, ...]) -> list[tuple[PyTree, PyTree]]:
+        """Run calls that differ in arrays and direction alone."""
+        return run_at_once(calls, LOOPS, keep_gates=self.keep_gates)

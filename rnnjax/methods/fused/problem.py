@@ -8,13 +8,15 @@ import jax
 from rnnjax._typing import Array, Bool, PyTree
 from rnnjax.methods.fused.equations import Equations
 from rnnjax.methods.fused.forms import equations_of
-from rnnjax.methods.fused.schedule import Plan, gradient_plan
+
+Directions = tuple[bool, ...]
+"""Of each network, whether time runs backwards."""
 
 
 class Run(NamedTuple):
-    """What a loop takes of one network: weights, arrays over time, and the carry to begin with."""
+    """What a loop takes of one network: params, arrays over time, and the carry to begin with."""
 
-    weights: Any
+    params: Any
     timed: Any
     begin: Any
 
@@ -23,18 +25,19 @@ class Loops(NamedTuple):
     """The loops over time; each takes a list of runs, and returns a list of results.
 
     Attributes:
-        infer: `problem, keep_starts, runs -> [(ys, starts, carry)]`; `timed` is `(xs, flags)`,
-            `begin` `(carry, fresh)`, weights `(w_ih, those of Equations)`.
-        forward: `problem, runs -> [(ys, kept, carry)]`; `timed` is `(projected inputs, flags)`.
-        backward: `problem, runs -> [(deltas, (dcarry, dfresh))]`; `timed` is
+        infer: `problem, directions, runs, keep_starts= -> [(ys, starts, carry)]`; `timed` is
+            `(xs, flags)`, `begin` `(carry, fresh)`.
+        forward: `problem, directions, runs -> [(ys, kept, carry)]`, of the same runs.
+        backward: `problem, directions, runs -> [(deltas, (dcarry, dfresh))]`; `timed` is
             `(kept, dys, flags)`, `begin` the cotangent of the final carry.
-        sort_rows: whether padding is skipped by sorting rows before the loops.
+        skip_padding: whether they never read it. Else it is zeroed before they come to it, and
+            rows are sorted so that they skip most of it.
     """
 
     infer: Callable[..., list[Any]]
     forward: Callable[..., list[Any]]
     backward: Callable[..., list[Any]]
-    sort_rows: bool
+    skip_padding: bool
 
 
 class Problem(NamedTuple):
@@ -44,7 +47,7 @@ class Problem(NamedTuple):
         form: of the cell, one that is known here.
         dtype: of the products' inputs and of the outputs.
         gate_dtype: in which gates are computed and kept.
-        reverse: whether time runs backwards.
+        directions: of each network; a `vmap` puts its copies of a network in their place.
         keep_gates: whether gates are kept for the backward pass, or computed again.
         loops: who runs the steps.
     """
@@ -52,7 +55,7 @@ class Problem(NamedTuple):
     form: Any
     dtype: Any
     gate_dtype: Any
-    reverse: bool
+    directions: Directions
     keep_gates: bool
     loops: Loops
 
@@ -63,10 +66,10 @@ class Problem(NamedTuple):
         assert equations is not None
         return equations
 
-    def plan(self, steps: Array, w_hh: Array, mask: Array | None) -> Plan:
-        """The schedule for arrays like `steps`, `(T, B, ...)`."""
-        masked = mask is not None
-        return gradient_plan(steps.shape[:-1], w_hh.size, masked=masked, reverse=self.reverse)
+    def directions_of(self, networks: int) -> Directions:
+        """Those of so many networks, copies included."""
+        copies = networks // len(self.directions)
+        return tuple(self.directions[i // copies] for i in range(networks))
 
 
 class Flags(NamedTuple):

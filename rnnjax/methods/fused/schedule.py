@@ -76,15 +76,16 @@ class Plan(NamedTuple):
         return Part(rows.begin, half), Part(rows.begin + half, rows.count - half)
 
 
-def gradient_plan(steps: tuple[int, ...], num_weights: int, *, masked: bool, reverse: bool) -> Plan:
+def gradient_plan(like: Array, w_hh: Array, mask: Array | None, *, reverse: bool = False) -> Plan:
     """One chunk, since everything is kept anyway; on CPU, blocks with a mask.
 
-    `steps` is (T, B), or (T,) without an axis of rows.
+    `like` is `(T, B, ...)`, or `(T, ...)` without an axis of rows.
     """
+    steps, num_weights = like.shape[:-1], w_hh.size
     num_steps, num_rows = steps if len(steps) == 2 else (*steps, None)
     blocks = 1
     work = math.prod(steps) * num_weights
-    if num_rows is not None and masked and on_cpu() and work >= BLOCKED_WORK:
+    if num_rows is not None and mask is not None and on_cpu() and work >= BLOCKED_WORK:
         wanted = BLOCKS if num_weights <= HALVED_WEIGHTS else BLOCKS[-1:]
         blocks = next((number for number in wanted if num_rows % number == 0), 1)
     return Plan(num_steps, num_rows, num_steps, blocks, reverse)

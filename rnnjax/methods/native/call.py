@@ -1,7 +1,7 @@
 """A call of the compiled library: its arrays, and which of them are changed in place."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,9 @@ import numpy as np
 
 from rnnjax._typing import Array
 from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.native.kinds import Kind
 from rnnjax.methods.native.partition import over_rows
+from rnnjax.methods.native.scratch import backward_scratch, forward_scratch
 
 ABSENT = np.zeros(0, np.float32)
 
@@ -26,30 +28,35 @@ class Signature(NamedTuple):
     Attributes:
         name: what it is registered as.
         axes: of the arrays that it takes of every network; `b` are the rows.
-        results: the same of what it returns.
+        results: the same of what it returns; the last one is what it works in.
+        scratch: the size of that, from the kind of cell and the sizes of the axes.
     """
 
     name: str
     axes: tuple[str, ...]
     results: tuple[str, ...]
+    scratch: Callable[[Kind, dict[str, int]], int]
 
 
 CARRY = ("b h", "b h")
 FORWARD = Signature(
     "rnnjax_forward",
-    ("t b g", "p k w", "q l v", "g", "h", *CARRY, "t b", "t b", *CARRY),
-    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h"),
+    ("t b d", "d g", "h g", "g", "h", *CARRY, "t b", "t b", *CARRY),
+    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h", "s"),
+    forward_scratch,
 )
 BACKWARD = Signature(
     "rnnjax_backward",
-    ("t b g", "t b h", "t b h", "t b h", "p k w", "q l v", "t b h", *CARRY, "t b", "t b"),
-    ("t b g", "t b h", *CARRY, *CARRY),
+    ("t b g", "t b h", "t b h", "t b h", "h g", "t b h", *CARRY, "t b", "t b"),
+    ("t b g", "t b h", *CARRY, *CARRY, "s"),
+    backward_scratch,
 )
 WIDE = "t b g"
 
 
 def call(
     signature: Signature,
+    kind: Kind,
     arrays: list[Any],
     present: list[bool],
     *,
@@ -61,7 +68,8 @@ def call(
     `present` says which results are wanted, `in_place` which of them takes the place of which
     array, the same for every network.
     """
-    networks = len(arrays) // len(signature.axes)
+    taken, made = len(signature.axes), len(signature.results)
+    networks = len(arrays) // taken
     arrays = vary([jnp.asarray(a) for a in arrays], varying_axes(arrays))
     # What is absent has an axis of its own, without elements.
     axes = [
@@ -72,15 +80,15 @@ def call(
         names if there else f"y{i}"
         for i, (there, names) in enumerate(zip(present, signature.results * networks, strict=True))
     ]
-    taken, made = len(signature.axes), len(signature.results)
     aliases = {n * taken + a: n * made + r for n in range(networks) for a, r in in_place.items()}
-    run = functools.partial(run_here, signature.name, axes, results, aliases, attributes)
+    run = functools.partial(run_here, signature, kind, axes, results, aliases, attributes)
     out = over_rows(run, axes, results)(*arrays)
     return [out[i : i + made] for i in range(0, len(out), made)]
 
 
 def run_here(
-    name: str,
+    signature: Signature,
+    kind: Kind,
     axes: list[str],
     results: list[str],
     aliases: dict[int, int],
@@ -92,6 +100,7 @@ def run_here(
     for array, names in zip(arrays, axes, strict=True):
         sizes |= dict(zip(names.split(), array.shape, strict=True))
     sizes |= {names: 0 for names in results if names not in sizes}
+    sizes["s"] = signature.scratch(kind, sizes)
 
     def flat(names: str) -> tuple[int, ...]:
         # Without an axis, as the products make and take it: XLA copies what is reshaped.
@@ -99,8 +108,11 @@ def run_here(
         return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
 
     like = [result_like(arrays[0], flat(names)) for names in results]
-    function = jax.ffi.ffi_call(name, like, vmap_method="sequential", input_output_aliases=aliases)
-    out = function(*(a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True)), **attributes)
+    function = jax.ffi.ffi_call(
+        signature.name, like, vmap_method="sequential", input_output_aliases=aliases
+    )
+    operands = (a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True))
+    out = function(*operands, cell=np.int32(kind.number), **attributes)
     shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
 

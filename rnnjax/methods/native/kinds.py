@@ -19,6 +19,11 @@ class Kind(NamedTuple):
     extra: bool = False  # whether it keeps a second buffer
     two_products: bool = False  # a step
 
+    @property
+    def reset_after(self) -> bool:
+        """Whether the second buffer gets deltas of its own, and the candidate has a bias."""
+        return self.extra and not self.two_products
+
 
 LSTM = Kind(0, 4, has_c=True)
 GRU_AFTER = Kind(1, 3, extra=True)

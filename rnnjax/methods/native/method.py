@@ -21,9 +21,10 @@ from rnnjax.methods.native.loops import LOOPS
 class Native:
     """Run the whole sequence with loops of compiled C++, on CPU.
 
-    `Fused` with its loops over time in a library of its own: a step's product, gates and state
-    are one pass over registers, its weights are packed once, the cores share rows or units, and
-    steps that do not count cost nothing. The products before and after the loops are XLA's.
+    `Fused` with its loops over time in a library of its own: inputs are projected some steps
+    ahead, a step's product, gates and state are one pass over registers, weights are packed once,
+    the cores share rows or units, and steps that do not count cost nothing. The products that
+    make the gradients of weights and inputs are XLA's.
     Numbers are those of `Scan`, up to the order of summation.
 
     For the plain LSTM, GRU (both resets) and Elman cell (tanh, relu), in float32. The library
@@ -49,7 +50,15 @@ class Native:
         """Run at once."""
         if not call.num_steps:
             return scan_steps(call)  # nothing runs
-        return run_at_once(call, LOOPS)
+        return self.run_together((call,))[0]
+
+    def runs_together(self, call: Call) -> bool:
+        """Whenever there is something to run."""
+        return call.num_steps > 0
+
+    def run_together(self, calls: tuple[Call, ...]) -> list[tuple[PyTree, PyTree]]:
+        """Run calls that differ in arrays and direction alone."""
+        return run_at_once(calls, LOOPS)
 
 
 def dtypes(call: Call) -> frozenset[Any]:
