@@ -28,8 +28,8 @@ class Signature(NamedTuple):
     Attributes:
         name: what it is registered as.
         axes: of the arrays that it takes of every network; `b` are the rows.
-        results: the same of what it returns; the last one is what it works in.
-        scratch: the size of that, from the kind of cell and the sizes of the axes.
+        results: the same of what it returns.
+        scratch: `kind, sizes -> n`: of each network, how many numbers it works in.
     """
 
     name: str
@@ -42,13 +42,13 @@ CARRY = ("b h", "b h")
 FORWARD = Signature(
     "rnnjax_forward",
     ("t b d", "d g", "h g", "g", "h", *CARRY, "t b", "t b", *CARRY),
-    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h", "s"),
+    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h"),
     forward_scratch,
 )
 BACKWARD = Signature(
     "rnnjax_backward",
     ("t b g", "t b h", "t b h", "t b h", "h g", "t b h", *CARRY, "t b", "t b"),
-    ("t b g", "t b h", *CARRY, *CARRY, "s"),
+    ("t b g", "t b h", *CARRY, *CARRY),
     backward_scratch,
 )
 WIDE = "t b g"
@@ -80,8 +80,7 @@ def call(
         names if there else f"y{i}"
         for i, (there, names) in enumerate(zip(present, signature.results * networks, strict=True))
     ]
-    aliases = {n * taken + a: n * made + r for n in range(networks) for a, r in in_place.items()}
-    run = functools.partial(run_here, signature, kind, axes, results, aliases, attributes)
+    run = functools.partial(run_here, signature, kind, axes, results, in_place, attributes)
     out = over_rows(run, axes, results)(*arrays)
     return [out[i : i + made] for i in range(0, len(out), made)]
 
@@ -91,7 +90,7 @@ def run_here(
     kind: Kind,
     axes: list[str],
     results: list[str],
-    aliases: dict[int, int],
+    in_place: dict[int, int],
     attributes: dict[str, Any],
     *arrays: Array,
 ) -> tuple[Array, ...]:
@@ -100,7 +99,6 @@ def run_here(
     for array, names in zip(arrays, axes, strict=True):
         sizes |= dict(zip(names.split(), array.shape, strict=True))
     sizes |= {names: 0 for names in results if names not in sizes}
-    sizes["s"] = signature.scratch(kind, sizes)
 
     def flat(names: str) -> tuple[int, ...]:
         # Without an axis, as the products make and take it: XLA copies what is reshaped.
@@ -108,11 +106,21 @@ def run_here(
         return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
 
     like = [result_like(arrays[0], flat(names)) for names in results]
+    scratch = result_like(arrays[0], (signature.scratch(kind, sizes),))
+    taken, made = len(signature.axes), len(signature.results)
+    firsts = range(0, len(results), made)
+    every = [x for first in firsts for x in (*like[first : first + made], scratch)]
+    aliases = {
+        n * taken + array: n * (made + 1) + result
+        for n in range(len(firsts))
+        for array, result in in_place.items()
+    }
     function = jax.ffi.ffi_call(
-        signature.name, like, vmap_method="sequential", input_output_aliases=aliases
+        signature.name, every, vmap_method="sequential", input_output_aliases=aliases
     )
     operands = (a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True))
     out = function(*operands, cell=np.int32(kind.number), **attributes)
+    out = [a for i, a in enumerate(out) if i % (made + 1) < made]
     shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
 

@@ -28,11 +28,11 @@ def forward_call(
         arrays += [given(params.b_hn) if kind.reset_after else ABSENT, *leaves(kind, carry)]
         arrays += [given(flags.mask), given(flags.restarts), *leaves(kind, fresh)]
         present += [True, True, kind.has_c]
-        present += [keep, keep and kind.extra, keep, keep and kind.has_c, True]
+        present += [keep, keep and kind.extra, keep, keep and kind.has_c]
     options = {"keep": keep, "reverse": np.asarray(directions, np.int32)}
     out = call(FORWARD, kind, arrays, present, in_place={}, **options)
     answers = []
-    for (ys, h, c, columns, extra, start_h, start_c, _), run in zip(out, runs, strict=True):
+    for (ys, h, c, columns, extra, start_h, start_c), run in zip(out, runs, strict=True):
         pairs = [(h, c), (start_h, start_c)]
         final, starts = (type(run.begin[0])(*pair[: 1 + kind.has_c]) for pair in pairs)
         kept = Kept((columns, extra) if kind.extra else (columns,), starts) if keep else None
@@ -48,12 +48,12 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
         arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts), params.w_hh]
         arrays += [dys, *leaves(kind, dcarry), given(flags.mask), given(flags.restarts)]
         fresh = flags.restarts is not None
-        present += [True, kind.reset_after, True, kind.has_c, fresh, fresh and kind.has_c, True]
+        present += [True, kind.reset_after, True, kind.has_c, fresh, fresh and kind.has_c]
     options = {"reverse": np.asarray(directions, np.int32)}
     in_place = {0: 0, 1: 1} if kind.reset_after else {0: 0}
     out = call(BACKWARD, kind, arrays, present, in_place=in_place, **options)
     answers = []
-    for (deltas, more, *gradients, _), run in zip(out, runs, strict=True):
+    for (deltas, more, *gradients), run in zip(out, runs, strict=True):
         kept, _, flags = run.timed
         others = (more,) if kind.reset_after else kept.columns[1:]
         pairs = [gradients[:2], gradients[2:]]
