@@ -1,11 +1,13 @@
 """The other end of a worker: starts it, asks it, and notices when it dies."""
 
+import contextlib
 import json
 import os
 import pathlib
 import select
 import subprocess
 import sys
+import time
 from typing import Any
 
 from machine import ROOT
@@ -16,6 +18,10 @@ SETTINGS = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
+
+
+REST = 0.005  # seconds of peace after a call
+LONGEST_REST = 0.2  # seconds; the threads of ONNX Runtime spin for 40 ms, those of PyTorch for 10
 
 
 class WorkerError(Exception):
@@ -52,6 +58,23 @@ class Worker:
         if "error" in answer:
             raise WorkerError(answer["error"])
         return answer
+
+    def rest(self) -> None:
+        """Wait until its threads have fallen asleep: spinning, they would slow who comes next."""
+        end = time.monotonic() + LONGEST_REST
+        while time.monotonic() < end and self._runs():
+            time.sleep(0.001)
+        time.sleep(REST)
+
+    def _runs(self) -> bool:
+        """Whether a thread of it is running, as far as the system says so."""
+        if self.process is None:
+            return False
+        states = []
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # a thread may end
+                states.append(task.read_text().rpartition(")")[2].split()[0])
+        return "R" in states
 
     def results(self) -> pathlib.Path:
         """Where it is told to write what it computed."""

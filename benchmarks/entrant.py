@@ -4,7 +4,6 @@ import contextlib
 import math
 import pathlib
 import statistics
-import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import check
 from cases import Case
 from client import Worker, WorkerError
 
-REST = 0.005  # seconds before a turn: the threads of the last peer may still be spinning
 TURN = 0.005  # seconds that a turn lasts at least; faster calls are repeated
 LONG = 0.1  # seconds of a second call after which a third would warm nothing up
 
@@ -95,8 +93,9 @@ class Entrant:
         self.result |= {"state": state, "reason": reason}
 
     def _time(self, calls: int) -> list[float]:
-        time.sleep(REST)
-        return self._ask({"do": "time", "calls": calls}).get("seconds", [])
+        seconds = self._ask({"do": "time", "calls": calls}).get("seconds", [])
+        self.worker.rest()
+        return seconds
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -6,6 +6,7 @@
 
 constexpr int64_t kRowsOfJob = 48;
 constexpr int64_t kLeastRows = 6;
+constexpr int64_t kStretches = 16;
 #ifdef RNNJAX_SMALL  // tests share even the smallest work
 constexpr int64_t kCachedWeights = 4096, kSmallCall = 0, kSmallStep = 0;
 #else
@@ -36,22 +37,31 @@ class Jobs : public Work {
   int64_t chunk_;
 };
 
+// Time is cut into stretches, and threads meet after each: one that wakes late finds work at once.
 template <class Loop, class Net>
 class RowJobs final : public Jobs<Loop, Net> {
  public:
-  RowJobs(const Size& size, const std::vector<Net>& nets, int64_t visits, int64_t jobs)
-      : Jobs<Loop, Net>(size, nets), visits_(visits), jobs_(jobs) {}
+  RowJobs(const Size& size, const std::vector<Net>& nets, int64_t visits, int64_t jobs, int threads)
+      : Jobs<Loop, Net>(size, nets), visits_(visits) {
+    const int64_t stretches = threads == 1 ? 1 : kStretches;
+    stretch_ = (visits + stretches - 1) / stretches;
+    for (const Net& net : nets) {
+      for (int64_t job = 0, skipped = 0; job < jobs; ++job) {
+        loops_.emplace_back(size, net, this->chunk_, job, jobs, skipped);
+        skipped += (size.rows - job + jobs - 1) / jobs;
+      }
+    }
+  }
 
-  int64_t items() const { return std::max(this->panels_, jobs_) * this->count(); }
-  int64_t phases() const { return 2; }
+  int64_t items() const { return std::max<int64_t>(this->panels_ * this->count(), loops_.size()); }
+  int64_t phases() const { return 1 + (visits_ + stretch_ - 1) / stretch_; }
 
   void run(int64_t phase, int64_t item, int) override {
     if (phase == 0) return this->pack(item);
-    if (item >= jobs_ * this->count()) return;
-    const int64_t job = item % jobs_, rows = this->size_.rows;
-    const int64_t skipped = rows / jobs_ * job + std::min(job, rows % jobs_);
-    Loop loop(this->size_, this->nets_[item / jobs_], this->chunk_, job, jobs_, skipped);
-    for (int64_t visit = 0; visit < visits_; ++visit) {
+    if (item >= static_cast<int64_t>(loops_.size())) return;
+    Loop& loop = loops_[item];
+    const int64_t begin = (phase - 1) * stretch_, end = std::min(begin + stretch_, visits_);
+    for (int64_t visit = begin; visit < end; ++visit) {
       if (visit % this->chunk_ == 0) {
         for (int64_t panel = 0; panel < this->panels_; ++panel) loop.project(visit, panel);
       }
@@ -62,7 +72,9 @@ class RowJobs final : public Jobs<Loop, Net> {
   }
 
  private:
-  const int64_t visits_, jobs_;
+  const int64_t visits_;
+  int64_t stretch_;
+  std::vector<Loop> loops_;  // of each network, of each of its jobs
 };
 
 template <class Loop, class Net>
@@ -111,7 +123,7 @@ static void share(const Size& size, const std::vector<Net>& nets, int64_t visits
   const bool by_rows = threads == 1 || step < kSmallStep ||
                        (weights <= kCachedWeights && size.rows >= jobs * kLeastRows);
   if (by_rows) {
-    RowJobs<Loop, Net> work(size, nets, visits, std::min(jobs, size.rows));
+    RowJobs<Loop, Net> work(size, nets, visits, std::min(jobs, size.rows), threads);
     Team::run(work, work.phases(), work.items(), threads, pool);
   } else {
     PanelJobs<Loop, Net> work(size, nets, visits, threads);

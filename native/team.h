@@ -17,6 +17,9 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace rnnjax {
 
@@ -37,6 +40,32 @@ class FlushDenormals {
   unsigned before_;
 #endif
 };
+
+// The processor that runs this thread; -1 where the system does not say.
+inline int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Moves this thread away from a processor, if it is there and may be elsewhere.
+//
+// A thread may be woken on the processor of the one that woke it. Until the system balances its
+// load again, milliseconds later, both would take turns, and a call would be over by then.
+inline void leave(int busy) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (busy < 0 || busy != processor() || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(busy, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+  (void)busy;
+#endif
+}
 
 // What a team does; `thread` numbers whoever runs an item.
 class Work {
@@ -78,6 +107,7 @@ class Team : public std::enable_shared_from_this<Team> {
   static void join(void* data) {
     std::unique_ptr<std::shared_ptr<Team>> held(static_cast<std::shared_ptr<Team>*>(data));
     Team& team = **held;
+    leave(team.caller_);
     team.take_part(++team.joined_);
   }
 
@@ -91,6 +121,8 @@ class Team : public std::enable_shared_from_this<Team> {
         for (int i = 0; i < threads_; ++i) mine += drain(phase, (thread + i) % threads_, thread);
       }
       if (mine) done_[phase].fetch_add(mine, std::memory_order_acq_rel);
+      // Who has been woken on this processor waits for it, and leaves it once it runs.
+      if (joined_.load(std::memory_order_relaxed) + 1 < threads_) std::this_thread::yield();
       for (int spins = 0; done_[phase].load(std::memory_order_acquire) < items_; ++spins) {
         if (spins < 4096) {
           pause();
@@ -119,6 +151,7 @@ class Team : public std::enable_shared_from_this<Team> {
   const int threads_;
   const std::unique_ptr<std::atomic<int32_t>[]> claimed_;
   const std::unique_ptr<std::atomic<int64_t>[]> done_;
+  const int caller_ = processor();
   std::atomic<int> joined_{0};
 };
 

@@ -5,8 +5,7 @@ from rnnjax.methods.native.kinds import Kind
 GROUP = 16  # units that stand side by side with all their gates
 WIDE = 4 * GROUP  # units where a product is of one gate alone
 
-PROJECTED = 2**18  # numbers: they stay in the cache until they are read
-PROJECTED_ROWS = 128  # at least, so that weights are read for many rows at once
+LEAST_ROWS = 8  # of inputs that are projected together: weights are read once for all of them
 
 
 def packed_width(kind: Kind, hidden: int) -> int:
@@ -20,13 +19,15 @@ def packed_width(kind: Kind, hidden: int) -> int:
 
 
 def forward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
-    """Weights and bias, what a step with two products hands on, and projected inputs."""
+    """Weights and bias, what a step with two products hands on, and projected inputs.
+
+    Those of one step, or of so many that they are a sixteenth of the weights: more was no faster.
+    """
     steps, rows, inputs, hidden = (sizes[axis] for axis in "tbdh")
     width = packed_width(kind, hidden)
-    projected = max(1, rows) * width
-    together = max(1, PROJECTED // projected, PROJECTED_ROWS // max(1, rows))
+    together = max(LEAST_ROWS, (inputs + hidden) // 16) // max(1, rows)
     passed = 2 * rows * hidden if kind.two_products else 0
-    return (inputs + 1 + hidden) * width + passed + min(steps, together) * projected
+    return (inputs + 1 + hidden) * width + passed + min(steps, max(1, together)) * rows * width
 
 
 def backward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
