@@ -94,25 +94,25 @@ class Reader {
 
 constexpr int64_t kForwardArguments = 11, kForwardResults = 8;
 constexpr int64_t kBackwardArguments = 10, kBackwardResults = 7;
+constexpr int64_t kGradientsArguments = 5, kGradientsResults = 4;
 
 ffi::Error invalid(const std::string& text) { return ffi::Error::InvalidArgument(text); }
 
 using Directions = ffi::Span<const int32_t>;
 
-// Sizes from an array over time, (steps, rows, inputs), and one of the carry, (rows, hidden); and
+// Sizes from an array over time, (steps, rows, inputs), and one that ends with (hidden); and
 // whether there are as many arrays as the networks ask for.
 template <class Arguments, class Results>
-bool read_size(const Arguments& arguments, const Results& results, size_t over_time, size_t carry,
-               size_t taken, size_t made, int32_t cell, Directions reverse, Size* size) {
-  const size_t networks = reverse.size();
+bool read_size(const Arguments& arguments, const Results& results, size_t over_time, size_t hidden,
+               size_t taken, size_t made, int32_t cell, size_t networks, Size* size) {
   if (!known(cell) || networks == 0) return false;
   if (arguments.size() != networks * taken || results.size() != networks * made) return false;
   const auto steps = arguments.template get<ffi::AnyBuffer>(over_time);
-  const auto rows = arguments.template get<ffi::AnyBuffer>(carry);
-  if (!steps.has_value() || !rows.has_value()) return false;
-  const auto all = steps->dimensions(), one = rows->dimensions();
-  if (all.size() != 3 || one.size() != 2) return false;
-  *size = {all[0], all[1], all[2], one[1], cell};
+  const auto units = arguments.template get<ffi::AnyBuffer>(hidden);
+  if (!steps.has_value() || !units.has_value()) return false;
+  const auto all = steps->dimensions(), last = units->dimensions();
+  if (all.size() != 3 || last.size() == 0) return false;
+  *size = {all[0], all[1], all[2], last.back(), cell};
   return true;
 }
 
@@ -123,7 +123,7 @@ ffi::Error wrong_number() {
 ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions reverse,
                        ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse, &size)) {
+  if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse.size(), &size)) {
     return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
@@ -166,7 +166,7 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions
 ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, Directions reverse,
                         ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse, &size)) {
+  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size)) {
     return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
@@ -204,6 +204,36 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, Directions reverse,
   return ffi::Error::Success();
 }
 
+ffi::Error run_gradients(ffi::ThreadPool pool, int32_t cell, ffi::RemainingArgs arguments,
+                         ffi::RemainingRets results) {
+  Size size;
+  const size_t networks = arguments.size() / kGradientsArguments;
+  if (!read_size(arguments, results, 0, 1, kGradientsArguments, kGradientsResults, cell, networks, &size)) {
+    return wrong_number();
+  }
+  const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
+  Reader<ffi::RemainingArgs> in(arguments, "argument");
+  Reader<ffi::RemainingRets> out(results, "result");
+  std::vector<Gradients> nets(networks);
+  for (Gradients& net : nets) {
+    net.inputs = in.floats<const float>("inputs", {t, b, size.inputs});
+    net.start_h = in.floats<const float>("starts.h", {t, b, h});
+    net.deltas = in.floats<const float>("deltas", {t * b, g});
+    net.extra = in.floats<const float>("extra", {t, b, h}, !has_extra(cell));
+    net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
+    net.dw_ih = out.floats<float>("gradient of w_ih", {size.inputs, g});
+    net.dw_hh = out.floats<float>("gradient of w_hh", {h, g});
+    net.dbias = out.floats<float>("gradient of bias", {g}, true);
+    net.dcandidate_bias = out.floats<float>("gradient of candidate bias", {h}, true);
+  }
+  if (!in.error().empty()) return invalid(in.error());
+  if (!out.error().empty()) return invalid(out.error());
+  if (h == 0) return ffi::Error::Success();
+  XlaPool threads(pool);
+  selected.load()->gradients(size, nets, threads);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 }  // namespace rnnjax
 
@@ -224,8 +254,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_backward, rnnjax::run_backward,
                                   .RemainingArgs()
                                   .RemainingRets());
 
+XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<int32_t>("cell")
+                                  .RemainingArgs()
+                                  .RemainingRets());
+
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 2; }
+extern "C" int rnnjax_interface() { return 3; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

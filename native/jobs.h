@@ -8,11 +8,12 @@ constexpr int64_t kRowsOfJob = 48;
 constexpr int64_t kLeastRows = 6;
 constexpr int64_t kStretches = 16;
 #ifdef RNNJAX_SMALL  // tests share even the smallest work
-constexpr int64_t kCachedWeights = 4096, kSmallCall = 0, kSmallStep = 0;
+constexpr int64_t kCachedWeights = 4096, kSmallCall = 0, kSmallStep = 0, kSmallProducts = 0;
 #else
 constexpr int64_t kCachedWeights = 128 * 1024;  // numbers: what a core can stream again and again
 constexpr int64_t kSmallCall = 1 << 21;         // multiplications; below, waking a thread costs more
 constexpr int64_t kSmallStep = 1 << 17;         // of a step whose panels are to be shared
+constexpr int64_t kSmallProducts = 1 << 22;     // as kSmallCall, of gradients
 #endif
 
 // Loop is ForwardLoop or BackwardLoop, Net what it runs. First of all come the weights: they are

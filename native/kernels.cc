@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -27,6 +28,7 @@ namespace avx512 {
 #include "pack.h"
 #include "loops.h"
 #include "jobs.h"
+#include "outer.h"
 }  // namespace avx512
 #undef LANES
 #if defined(__clang__)
@@ -44,6 +46,7 @@ namespace avx2 {
 #include "pack.h"
 #include "loops.h"
 #include "jobs.h"
+#include "outer.h"
 }  // namespace avx2
 #undef LANES
 #if defined(__clang__)
@@ -62,14 +65,18 @@ namespace portable {
 #include "pack.h"
 #include "loops.h"
 #include "jobs.h"
+#include "outer.h"
 }  // namespace portable
 #undef LANES
 
-static const Kernels kPortable = {"portable", portable::forward, portable::backward, portable::activations};
+static const Kernels kPortable = {"portable", portable::forward, portable::backward,
+                                 portable::gradients, portable::activations};
 
 #if defined(__x86_64__)
-static const Kernels kAvx2 = {"avx2", avx2::forward, avx2::backward, avx2::activations};
-static const Kernels kAvx512 = {"avx512", avx512::forward, avx512::backward, avx512::activations};
+static const Kernels kAvx2 = {"avx2", avx2::forward, avx2::backward,
+                                 avx2::gradients, avx2::activations};
+static const Kernels kAvx512 = {"avx512", avx512::forward, avx512::backward,
+                                 avx512::gradients, avx512::activations};
 #endif
 
 static bool served(const Kernels& kernels) {

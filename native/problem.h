@@ -92,6 +92,19 @@ struct Backward {
   float* scratch;  // of `backward_scratch` numbers
 };
 
+// The gradients of one network's weights, from what the backward pass has made.
+struct Gradients {
+  const float* inputs;
+  const float* start_h;
+  const float* deltas;
+  const float* extra;  // deltas of the candidate's product, or what that product has read
+  const bool* mask;
+  float* dw_ih;
+  float* dw_hh;
+  float* dbias;
+  float* dcandidate_bias;
+};
+
 // Where the work of other threads is put.
 class Pool {
  public:
@@ -105,6 +118,7 @@ struct Kernels {
   const char* name;
   void (*forward)(const Size&, const std::vector<Forward>&, Pool&);
   void (*backward)(const Size&, const std::vector<Backward>&, Pool&);
+  void (*gradients)(const Size&, const std::vector<Gradients>&, Pool&);
   void (*activations)(int64_t, const float*, float* sigmoid, float* tanh);
 };
 

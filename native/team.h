@@ -107,7 +107,6 @@ class Team : public std::enable_shared_from_this<Team> {
   static void join(void* data) {
     std::unique_ptr<std::shared_ptr<Team>> held(static_cast<std::shared_ptr<Team>*>(data));
     Team& team = **held;
-    leave(team.caller_);
     team.take_part(++team.joined_);
   }
 
@@ -116,6 +115,11 @@ class Team : public std::enable_shared_from_this<Team> {
   void take_part(int thread) {
     const FlushDenormals flush;
     for (int64_t phase = 0; phase < phases_; ++phase) {
+      if (thread == 0) {
+        caller_.store(processor(), std::memory_order_relaxed);
+      } else {
+        leave(caller_.load(std::memory_order_relaxed));
+      }
       int64_t mine = 0;
       if (done_[phase].load(std::memory_order_acquire) < items_) {
         for (int i = 0; i < threads_; ++i) mine += drain(phase, (thread + i) % threads_, thread);
@@ -151,7 +155,7 @@ class Team : public std::enable_shared_from_this<Team> {
   const int threads_;
   const std::unique_ptr<std::atomic<int32_t>[]> claimed_;
   const std::unique_ptr<std::atomic<int64_t>[]> done_;
-  const int caller_ = processor();
+  std::atomic<int> caller_{-1};  // the processor of who has called
   std::atomic<int> joined_{0};
 };
 

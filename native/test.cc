@@ -1,5 +1,6 @@
 // Tests of the kernels, for every instruction set that this processor has: activations, and the
-// loops of all cells against loops in double precision. Then of sharing work among threads.
+// loops and gradients of all cells against loops in double precision. Then of sharing work among
+// threads.
 //
 // Compiled with -DRNNJAX_SMALL, so that small problems are shared in both ways, and run under
 // sanitizers by tests/native/test_sanitizers.py.
@@ -8,6 +9,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdio>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -114,6 +116,7 @@ void check_case(const Kernels& kernels, const Case& c, const Wanted& want, Pool&
   const std::string where = std::string(kernels.name) + " " + what;
   check_forward(c, want.forward, run_forward(kernels, c, pool), where);
   check_backward(c, want.backward, run_backward(kernels, c, pool), where);
+  check_gradients(c, want.gradients, run_gradients(kernels, c, pool), where);
   CHECK(denormals_count(), "%s", where.c_str());
 }
 
@@ -157,10 +160,12 @@ void test_reference() {
     for (size_t i = 0; i < c.networks.size(); ++i) {
       Network& net = c.networks[i];
       const BackwardWant& want = wanted.backward[i];
+      const GradientsWant& gradients = wanted.gradients[i];
       check_slopes(c, net, "inputs", &Network::inputs, input_slopes(c, net, want.deltas));
-      check_slopes(c, net, "bias", &Network::bias, sums(want.deltas, c.width()));
-      check_slopes(c, net, "candidate bias", &Network::candidate_bias,
-                   sums(want.extra_deltas, c.size.hidden));
+      check_slopes(c, net, "w_ih", &Network::w_ih, gradients.dw_ih);
+      check_slopes(c, net, "w_hh", &Network::w_hh, gradients.dw_hh);
+      check_slopes(c, net, "bias", &Network::bias, gradients.dbias);
+      check_slopes(c, net, "candidate bias", &Network::candidate_bias, gradients.dcandidate_bias);
       check_slopes(c, net, "begin h", &Network::begin_h, want.dbegin_h);
       check_slopes(c, net, "begin c", &Network::begin_c, want.dbegin_c);
       check_slopes(c, net, "fresh h", &Network::fresh_h, want.dfresh_h);
@@ -205,6 +210,65 @@ void test_no_steps() {
     Case c = small_case(cell, 0, 3, 7, 17, random);
     const Wanted want = references(c);
     for (const Kernels* kernels : all_kernels()) check_case(*kernels, c, want, two, "no steps");
+  }
+}
+
+// --- Gradients.
+
+// Below and above the terms that are summed at once, and none.
+constexpr int64_t kPlaces[] = {0, 1, 7, 255, 256, 257, 700};
+
+Case draw_gradients_case(int32_t cell, int64_t places, bool mask, Random& random) {
+  Case c;
+  const int64_t networks = 1 + random.below(3), inputs = kInputs[random.below(std::size(kInputs))];
+  const int64_t hidden = kHidden[random.below(std::size(kHidden))];
+  int64_t rows = 1 + random.below(places + 1);
+  while (places % rows) --rows;
+  c.size = {places / rows, rows, inputs, hidden, cell};
+  if (random.chance(0.5)) std::swap(c.size.steps, c.size.rows);  // no rows, too
+  c.mask = mask;
+  c.bias = random.chance(0.8);
+  for (int64_t i = 0; i < networks; ++i) {
+    Network net = draw_network(c, random);
+    if (random.chance(0.3)) net.bias.clear();
+    if (random.chance(0.3)) net.candidate_bias.clear();
+    draw_deltas(c, random, &net);
+    c.networks.push_back(std::move(net));
+  }
+  return c;
+}
+
+std::vector<GradientsWant> gradients_references(const Case& c) {
+  std::vector<GradientsWant> wants;
+  for (const Network& net : c.networks) wants.push_back(reference_gradients(c, net));
+  return wants;
+}
+
+void check_gradients_case(const Case& c, std::initializer_list<Pool*> pools) {
+  const std::vector<GradientsWant> wants = gradients_references(c);
+  for (const Kernels* kernels : all_kernels()) {
+    for (Pool* pool : pools) {
+      const std::string where = kernels->name + (" " + std::to_string(pool->threads())) + " threads";
+      check_gradients(c, wants, run_gradients(*kernels, c, *pool), where);
+    }
+  }
+}
+
+void test_gradients() {
+  Random random(6);
+  Threads one(1), two(2), four(4);
+  worst_error = 0;
+  for (const int32_t cell : kCells) {
+    for (const int64_t places : kPlaces) {
+      for (const bool mask : {false, true, true}) {
+        check_gradients_case(draw_gradients_case(cell, places, mask, random), {&one, &two, &four});
+      }
+    }
+  }
+  std::printf("largest error of the gradients: %.2g\n", worst_error);
+  for (const Threads* pool : {&two, &four}) {
+    CHECK(pool->scheduled() > 0, "no work was shared");
+    CHECK(pool->clean(), "a task has left denormals switched off");
   }
 }
 
@@ -293,12 +357,14 @@ void test_concurrent_calls() {
     Threads pool(2);
     std::vector<std::vector<ForwardRun>> forwards(cases.size());
     std::vector<std::vector<BackwardRun>> backwards(cases.size());
+    std::vector<std::vector<GradientsRun>> gradients(cases.size());
     std::vector<std::thread> callers;
     for (size_t i = 0; i < cases.size(); ++i) {
       callers.emplace_back([&, i] {
         for (int repeat = 0; repeat < 3; ++repeat) {
           forwards[i] = run_forward(*kernels, cases[i], pool);
           backwards[i] = run_backward(*kernels, cases[i], pool);
+          gradients[i] = run_gradients(*kernels, cases[i], pool);
         }
       });
     }
@@ -307,6 +373,7 @@ void test_concurrent_calls() {
       const std::string where = std::string(kernels->name) + " concurrent";
       check_forward(cases[i], wants[i].forward, forwards[i], where);
       check_backward(cases[i], wants[i].backward, backwards[i], where);
+      check_gradients(cases[i], wants[i].gradients, gradients[i], where);
     }
   }
 }
@@ -321,6 +388,7 @@ int main() {
   rnnjax::test_reference();
   rnnjax::test_cells();
   rnnjax::test_no_steps();
+  rnnjax::test_gradients();
   rnnjax::test_pools();
   rnnjax::test_concurrent_calls();
   std::printf("%d failures\n", rnnjax::failures);

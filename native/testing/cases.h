@@ -23,6 +23,10 @@ struct BackwardWant {
   Doubles deltas, extra_deltas, dbegin_h, dbegin_c, dfresh_h, dfresh_c;
 };
 
+struct GradientsWant {
+  Doubles dw_ih, dw_hh, dbias, dcandidate_bias;
+};
+
 struct Network {
   bool reverse;
   int64_t spare;  // numbers of scratch beyond the least
@@ -30,6 +34,7 @@ struct Network {
   Floats doutputs, dfinal_h, dfinal_c;
   std::unique_ptr<bool[]> mask, restarts;
   Floats columns, extra, start_h, start_c;  // what the way back reads: the kept, rounded
+  Floats deltas, candidate;  // what gradients read, with start_h: the candidate's operand or deltas
 
   bool valid(int64_t place) const { return !mask || mask[place]; }
   bool restart(int64_t place) const { return restarts && restarts[place]; }
@@ -115,6 +120,17 @@ Network draw_network(const Case& c, Random& random) {
     if (has_c(size.cell)) net.fresh_c = random.floats(rows);
   }
   return net;
+}
+
+// Instead of what the loops would have made: gradients alone are cheap, and so may be of many steps.
+void draw_deltas(const Case& c, Random& random, Network* net) {
+  const int64_t h = c.size.hidden, places = c.size.steps * c.size.rows;
+  net->start_h = random.floats(places * h);
+  net->deltas = random.floats(places * c.width(), 0.3);
+  if (has_extra(c.size.cell)) net->candidate = random.floats(places * h, 0.3);
+  spoil(*net, h, &net->start_h);
+  spoil(*net, c.width(), &net->deltas);
+  spoil(*net, h, &net->candidate);
 }
 
 }  // namespace

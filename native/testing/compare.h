@@ -39,9 +39,15 @@ void check_zeros(const std::string& label, const char* what, const Network& net,
   }
 }
 
-void check_guards(const std::string& label, const Floats& scratch) {
-  const auto begin = scratch.end() - kGuards;
-  CHECK(std::count(begin, scratch.end(), kGuard) == kGuards, "%s: written behind scratch", label.c_str());
+void check_guards(const std::string& label, const char* what, const Floats& array) {
+  const auto begin = array.end() - kGuards;
+  CHECK(std::count(begin, array.end(), kGuard) == kGuards, "%s: written behind %s", label.c_str(), what);
+}
+
+void check_guarded(const std::string& label, const char* what, const Floats& got, const Doubles& want) {
+  if (got.empty()) return;  // absent
+  check_guards(label, what, got);
+  check_same(label, what, Floats(got.begin(), got.end() - kGuards), want);
 }
 
 void check_forward(const Case& c, const std::vector<ForwardWant>& wants,
@@ -64,7 +70,7 @@ void check_forward(const Case& c, const std::vector<ForwardWant>& wants,
     check_zeros(label, "extra", net, run.extra, h);
     check_zeros(label, "start h", net, run.start_h, h);
     check_zeros(label, "start c", net, run.start_c, h);
-    check_guards(label, run.scratch);
+    check_guards(label, "scratch", run.scratch);
   }
 }
 
@@ -82,13 +88,27 @@ void check_backward(const Case& c, const std::vector<BackwardWant>& wants,
     check_same(label, "dfresh c", run.dfresh_c, want.dfresh_c);
     check_zeros(label, "deltas", c.networks[i], run.deltas, c.width());
     check_zeros(label, "extra deltas", c.networks[i], run.extra_deltas, c.size.hidden);
-    check_guards(label, run.scratch);
+    check_guards(label, "scratch", run.scratch);
+  }
+}
+
+void check_gradients(const Case& c, const std::vector<GradientsWant>& wants,
+                     const std::vector<GradientsRun>& runs, const std::string& where) {
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const GradientsRun& run = runs[i];
+    const GradientsWant& want = wants[i];
+    const std::string label = where + " " + c.text() + " gradients of " + std::to_string(i);
+    check_guarded(label, "dw_ih", run.dw_ih, want.dw_ih);
+    check_guarded(label, "dw_hh", run.dw_hh, want.dw_hh);
+    check_guarded(label, "dbias", run.dbias, want.dbias);
+    check_guarded(label, "dcandidate bias", run.dcandidate_bias, want.dcandidate_bias);
   }
 }
 
 struct Wanted {
   std::vector<ForwardWant> forward;
   std::vector<BackwardWant> backward;
+  std::vector<GradientsWant> gradients;
 };
 
 Wanted references(Case& c) {
@@ -97,6 +117,8 @@ Wanted references(Case& c) {
     want.forward.push_back(reference_forward(c, net));
     keep_rounded(c, want.forward.back(), &net);
     want.backward.push_back(reference_backward(c, net));
+    keep_deltas(c, want.backward.back(), &net);
+    want.gradients.push_back(reference_gradients(c, net));
   }
   return want;
 }

@@ -217,6 +217,42 @@ BackwardWant reference_backward(const Case& c, const Network& net) {
   return want;
 }
 
+void keep_deltas(const Case& c, const BackwardWant& want, Network* net) {
+  net->deltas = Floats(want.deltas.begin(), want.deltas.end());
+  if (c.size.cell == kGRUBefore) net->candidate = net->extra;
+  if (c.size.cell == kGRUAfter) net->candidate = Floats(want.extra_deltas.begin(), want.extra_deltas.end());
+}
+
+// out[u][begin + k] += a[u] * d[k].
+void add_outer(const Doubles& a, const Doubles& d, int64_t width, int64_t begin, Doubles* out) {
+  for (size_t u = 0; u < a.size(); ++u) {
+    for (size_t k = 0; k < d.size(); ++k) (*out)[u * width + begin + k] += a[u] * d[k];
+  }
+}
+
+void add_to(const Doubles& values, Doubles* sums) {
+  for (size_t i = 0; i < values.size(); ++i) (*sums)[i] += values[i];
+}
+
+GradientsWant reference_gradients(const Case& c, const Network& net) {
+  const int32_t cell = c.size.cell;
+  const int64_t h = c.size.hidden, width = c.width(), main = has_extra(cell) ? 2 * h : width;
+  GradientsWant want{Doubles(c.size.inputs * width), Doubles(h * width), Doubles(width), Doubles(h)};
+  for (int64_t place = 0; place < c.size.steps * c.size.rows; ++place) {
+    if (!net.valid(place)) continue;
+    const Doubles deltas = some(net.deltas, place, width), start = some(net.start_h, place, h),
+                  candidate = some(net.candidate, place, h);
+    add_outer(some(net.inputs, place, c.size.inputs), deltas, width, 0, &want.dw_ih);
+    add_outer(start, Doubles(deltas.begin(), deltas.begin() + main), width, 0, &want.dw_hh);
+    const Doubles last(deltas.begin() + main, deltas.end());
+    if (cell == kGRUAfter) add_outer(start, candidate, width, main, &want.dw_hh);
+    if (cell == kGRUBefore) add_outer(candidate, last, width, main, &want.dw_hh);
+    add_to(deltas, &want.dbias);
+    add_to(candidate, &want.dcandidate_bias);
+  }
+  return want;
+}
+
 // The sum whose derivatives the way back gives.
 double loss(const Case& c, const Network& net) {
   const ForwardWant want = reference_forward(c, net);
@@ -254,12 +290,6 @@ Doubles input_slopes(const Case& c, const Network& net, const Doubles& deltas) {
     add_transposed(Doubles(d, d + c.width()), net.w_ih, c.width(), 0, c.width(), &slopes);
     out.insert(out.end(), slopes.begin(), slopes.end());
   }
-  return out;
-}
-
-Doubles sums(const Doubles& values, size_t width) {
-  Doubles out(width);
-  for (size_t i = 0; i < values.size(); ++i) out[i % width] += values[i];
   return out;
 }
 

@@ -11,7 +11,7 @@
 namespace rnnjax {
 namespace {
 
-// Numbers behind scratch that must stay. The sanitizer sees more where there are none: reads, too.
+// Numbers behind an array that must stay. The sanitizer sees more where there are none: reads, too.
 #ifdef __SANITIZE_ADDRESS__
 constexpr int64_t kGuards = 0;
 #else
@@ -25,10 +25,11 @@ const float* given(const Floats& array) { return array.empty() ? nullptr : array
 float* given(Floats& array) { return array.empty() ? nullptr : array.data(); }
 Floats blank(bool present, size_t count) { return Floats(present ? count : 0, kNaN); }
 
-Floats blank_scratch(int64_t numbers) {
-  Floats scratch(numbers + kGuards, kNaN);
-  std::fill(scratch.begin() + numbers, scratch.end(), kGuard);
-  return scratch;
+Floats guarded(bool present, int64_t numbers) {
+  if (!present) return {};
+  Floats array(numbers + kGuards, kNaN);
+  std::fill(array.begin() + numbers, array.end(), kGuard);
+  return array;
 }
 
 int64_t forward_scratch(const Case& c, const Network& net) {
@@ -43,6 +44,10 @@ struct BackwardRun {
   Floats deltas, extra_deltas, dbegin_h, dbegin_c, dfresh_h, dfresh_c, scratch;
 };
 
+struct GradientsRun {
+  Floats dw_ih, dw_hh, dbias, dcandidate_bias;
+};
+
 ForwardRun forward_buffers(const Case& c, const Network& net) {
   const size_t count = c.size.rows * c.size.hidden, all = c.size.steps * count;
   const bool has_c = rnnjax::has_c(c.size.cell);
@@ -54,7 +59,7 @@ ForwardRun forward_buffers(const Case& c, const Network& net) {
   run.extra = blank(c.keep && has_extra(c.size.cell), all);
   run.start_h = blank(c.keep, all);
   run.start_c = blank(c.keep && has_c, all);
-  run.scratch = blank_scratch(forward_scratch(c, net));
+  run.scratch = guarded(true, forward_scratch(c, net));
   return run;
 }
 
@@ -99,7 +104,7 @@ BackwardRun backward_buffers(const Case& c, const Network& net) {
   run.dbegin_c = blank(has_c, count);
   run.dfresh_h = blank(c.restarts, count);
   run.dfresh_c = blank(c.restarts && has_c, count);
-  run.scratch = blank_scratch(backward_scratch(c.size));
+  run.scratch = guarded(true, backward_scratch(c.size));
   return run;
 }
 
@@ -128,6 +133,38 @@ std::vector<BackwardRun> run_backward(const Kernels& kernels, const Case& c, Poo
   std::vector<Backward> arrays;
   for (size_t i = 0; i < runs.size(); ++i) arrays.push_back(backward_arrays(c, c.networks[i], runs[i]));
   kernels.backward(c.size, arrays, pool);
+  return runs;
+}
+
+GradientsRun gradients_buffers(const Case& c, const Network& net) {
+  GradientsRun run;
+  run.dw_ih = guarded(true, c.size.inputs * c.width());
+  run.dw_hh = guarded(true, c.size.hidden * c.width());
+  run.dbias = guarded(!net.bias.empty(), c.width());
+  run.dcandidate_bias = guarded(!net.candidate_bias.empty(), c.size.hidden);
+  return run;
+}
+
+Gradients gradients_arrays(const Network& net, GradientsRun& run) {
+  Gradients arrays;
+  arrays.inputs = given(net.inputs);
+  arrays.start_h = given(net.start_h);
+  arrays.deltas = given(net.deltas);
+  arrays.extra = given(net.candidate);
+  arrays.mask = net.mask.get();
+  arrays.dw_ih = given(run.dw_ih);
+  arrays.dw_hh = given(run.dw_hh);
+  arrays.dbias = given(run.dbias);
+  arrays.dcandidate_bias = given(run.dcandidate_bias);
+  return arrays;
+}
+
+std::vector<GradientsRun> run_gradients(const Kernels& kernels, const Case& c, Pool& pool) {
+  std::vector<GradientsRun> runs;
+  for (const Network& net : c.networks) runs.push_back(gradients_buffers(c, net));
+  std::vector<Gradients> arrays;
+  for (size_t i = 0; i < runs.size(); ++i) arrays.push_back(gradients_arrays(c.networks[i], runs[i]));
+  kernels.gradients(c.size, arrays, pool);
   return runs;
 }
 

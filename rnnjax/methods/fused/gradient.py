@@ -10,7 +10,7 @@ from rnnjax._typing import Array, Bool, Float, Int, PyTree
 from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import apart
-from rnnjax.methods.fused.problem import Flags, Kept, Problem, Run, typed
+from rnnjax.methods.fused.problem import Flags, Kept, Problem, Products, Run, typed
 from rnnjax.methods.fused.schedule import gradient_plan, row_order
 from rnnjax.methods.reverse_only import first_order
 
@@ -132,27 +132,26 @@ def backward(problem: Problem, networks: Networks) -> tuple[Operands, ...]:
         timed = (kept, dys, Flags(operands.mask, operands.restarts))
         runs.append(Run(params, timed, dcarry))
     results = problem.loops.backward(problem, problem.directions_of(len(networks)), runs)
-    cases = zip(networks, runs, results, strict=True)
-    return tuple(
-        after_loop(problem, *network, run.timed[0], result) for network, run, result in cases
-    )
+    products = [
+        Products(params, operands.xs, deltas, run.timed[0].starts, operands.mask)
+        for (params, ((operands, _, _), _)), run, (deltas, _) in zip(
+            networks, runs, results, strict=True
+        )
+    ]
+    gradients = problem.loops.gradients(problem, products)
+    cases = zip(networks, results, gradients, strict=True)
+    return tuple(after_loop(problem, *network, *result, dp) for network, result, dp in cases)
 
 
-def after_loop(problem: Problem, params: PyTree, rest: Any, kept: Kept, result: Any) -> Operands:
-    """The gradients of one network from what its backward loop returns."""
+def after_loop(
+    problem: Problem, params: PyTree, rest: Any, deltas: Any, carries: Any, dparams: PyTree
+) -> Operands:
+    """The cotangents of one network's operands."""
     (operands, order, _), _ = rest
-    deltas, (dcarry, dfresh) = result
-    xs = without_padding(operands.xs, operands.mask) if problem.loops.skip_padding else operands.xs
-    dparams = problem.equations.gradients(xs, deltas, kept.starts, params, problem.dtype)
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
-    gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
+    gradients = Operands(dparams, dxs, *carries, None, None)
     gradients = gradients.take_rows(inverse(order))
     return typed(gradients, operands._replace(params=params, mask=None, restarts=None))
-
-
-def without_padding(xs: Array, mask: Array | None) -> Array:
-    """Zero what stands there before it comes to a product: 0 times NaN is NaN."""
-    return xs if mask is None else keep(mask, xs, zeros_like(xs))
 
 
 def each(function: Any, problem: Problem, networks: tuple[tuple[PyTree, Any], ...]) -> Any:

@@ -17,7 +17,16 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.equations import Columns, Equations
-from rnnjax.methods.fused.problem import Directions, Flags, Kept, Loops, Problem, Run, typed
+from rnnjax.methods.fused.problem import (
+    Directions,
+    Flags,
+    Kept,
+    Loops,
+    Problem,
+    Run,
+    gradients,
+    typed,
+)
 from rnnjax.methods.fused.schedule import Part, gradient_plan, inference_plan, sweep
 from rnnjax.methods.manual import varying_zeros
 
@@ -235,4 +244,4 @@ def each(loop: Any) -> Any:
     return run
 
 
-LOOPS = Loops(each(infer), each(forward), each(backward), skip_padding=False)
+LOOPS = Loops(each(infer), each(forward), each(backward), gradients, skip_padding=False)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnjax._typing import Array, Bool, PyTree
+from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Equations
 from rnnjax.methods.fused.forms import equations_of
 
@@ -21,6 +22,24 @@ class Run(NamedTuple):
     begin: Any
 
 
+class Products(NamedTuple):
+    """What the gradients of a network's weights are made of.
+
+    Attributes:
+        params: of the network.
+        xs: inputs, `(T, B, D)`.
+        deltas: what the backward loop returns.
+        starts: the carry that each step began from.
+        mask: True where a step counts; elsewhere deltas are zero, and inputs may be anything.
+    """
+
+    params: PyTree
+    xs: Array
+    deltas: tuple[Array, ...]
+    starts: PyTree
+    mask: Bool[Array, "T *rows"] | None
+
+
 class Loops(NamedTuple):
     """The loops over time; each takes a list of runs, and returns a list of results.
 
@@ -30,6 +49,7 @@ class Loops(NamedTuple):
         forward: `problem, directions, runs -> [(ys, kept, carry)]`, of the same runs.
         backward: `problem, directions, runs -> [(deltas, (dcarry, dfresh))]`; `timed` is
             `(kept, dys, flags)`, `begin` the cotangent of the final carry.
+        gradients: `problem, [Products] -> [gradients of params]`, products over all steps.
         skip_padding: whether they never read it. Else it is zeroed before they come to it, and
             rows are sorted so that they skip most of it.
     """
@@ -37,6 +57,7 @@ class Loops(NamedTuple):
     infer: Callable[..., list[Any]]
     forward: Callable[..., list[Any]]
     backward: Callable[..., list[Any]]
+    gradients: Callable[..., list[Any]]
     skip_padding: bool
 
 
@@ -89,6 +110,21 @@ class Kept(NamedTuple):
 
     columns: tuple[Array, ...] | None
     starts: PyTree
+
+
+def gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
+    """The gradients of params, one network after the other."""
+    results = []
+    for params, xs, deltas, starts, mask in networks:
+        if problem.loops.skip_padding:  # else it is zero already
+            xs = without_padding(xs, mask)
+        results.append(problem.equations.gradients(xs, deltas, starts, params, problem.dtype))
+    return results
+
+
+def without_padding(xs: Array, mask: Array | None) -> Array:
+    """Zero what stands there before it comes to a product: 0 times NaN is NaN."""
+    return xs if mask is None else keep(mask, xs, zeros_like(xs))
 
 
 def typed(tree: PyTree, like: PyTree) -> PyTree:

@@ -29,13 +29,13 @@ class Signature(NamedTuple):
         name: what it is registered as.
         axes: of the arrays that it takes of every network; `b` are the rows.
         results: the same of what it returns.
-        scratch: `kind, sizes -> n`: of each network, how many numbers it works in.
+        scratch: `kind, sizes -> n`: of each network, how many numbers it works in; None for none.
     """
 
     name: str
     axes: tuple[str, ...]
     results: tuple[str, ...]
-    scratch: Callable[[Kind, dict[str, int]], int]
+    scratch: Callable[[Kind, dict[str, int]], int] | None = None
 
 
 CARRY = ("b h", "b h")
@@ -50,6 +50,11 @@ BACKWARD = Signature(
     ("t b g", "t b h", "t b h", "t b h", "h g", "t b h", *CARRY, "t b", "t b"),
     ("t b g", "t b h", *CARRY, *CARRY),
     backward_scratch,
+)
+GRADIENTS = Signature(
+    "rnnjax_gradients",
+    ("t b d", "t b h", "t b g", "t b h", "t b"),
+    ("d g", "h g", "g", "h"),
 )
 WIDE = "t b g"
 
@@ -106,12 +111,14 @@ def run_here(
         return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
 
     like = [result_like(arrays[0], flat(names)) for names in results]
-    scratch = result_like(arrays[0], (signature.scratch(kind, sizes),))
+    scratch = (
+        [result_like(arrays[0], (signature.scratch(kind, sizes),))] if signature.scratch else []
+    )
     taken, made = len(signature.axes), len(signature.results)
     firsts = range(0, len(results), made)
-    every = [x for first in firsts for x in (*like[first : first + made], scratch)]
+    every = [x for first in firsts for x in (*like[first : first + made], *scratch)]
     aliases = {
-        n * taken + array: n * (made + 1) + result
+        n * taken + array: n * (made + len(scratch)) + result
         for n in range(len(firsts))
         for array, result in in_place.items()
     }
@@ -120,7 +127,7 @@ def run_here(
     )
     operands = (a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True))
     out = function(*operands, cell=np.int32(kind.number), **attributes)
-    out = [a for i, a in enumerate(out) if i % (made + 1) < made]
+    out = [a for i, a in enumerate(out) if i % (made + len(scratch)) < made]
     shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-INTERFACE = 2  # of native/ffi.cc; both are raised together
+INTERFACE = 3  # of native/ffi.cc; both are raised together
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / ("librnnjax.dylib" if sys.platform == "darwin" else "librnnjax.so")
@@ -36,7 +36,7 @@ def why_not_loaded() -> str | None:
         versions = f"its interface is {found}, wanted {INTERFACE}"
         return f"its library is of another version ({versions}): reinstall rnnjax"
     try:
-        for name in ("rnnjax_forward", "rnnjax_backward"):
+        for name in ("rnnjax_forward", "rnnjax_backward", "rnnjax_gradients"):
             capsule = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     except Exception as error:  # JAX has no type of its own for a library that is too new for it

@@ -1,4 +1,4 @@
-"""The loops of the fused method, handed to the compiled library.
+"""The loops of the fused method and its products, handed to the compiled library.
 
 All networks of a call go there together, each with arrays and a direction of its own, so that
 they run side by side on the cores and nothing is stacked or turned around.
@@ -13,8 +13,10 @@ import numpy as np
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.methods.fused.batching import as_rows
-from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Run
-from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, call, given
+from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Products, Run
+from rnnjax.methods.fused.problem import gradients as one_by_one
+from rnnjax.methods.native import partition
+from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, GRADIENTS, call, given
 from rnnjax.methods.native.kinds import Kind, known
 
 
@@ -124,4 +126,33 @@ def backward(problem: Problem, directions: Directions, runs: list[Run]) -> list[
     return together(functools.partial(backward_call, kind, directions), runs)
 
 
-LOOPS = Loops(infer, forward, backward, skip_padding=True)
+def gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
+    """The gradients of all weights; where rows stand on several devices, XLA has to add them up."""
+    kind = known(problem.form)
+    if not partition.rows_are_here():
+        return one_by_one(problem, networks)
+    arrays, present = [], []
+    for params, xs, deltas, starts, mask in map(with_axis_of_rows, networks):
+        others = deltas[1] if kind.extra else ABSENT
+        arrays += [xs, starts.h, deltas[0], others, given(mask)]
+        present += [True, True, params.b is not None]
+        present.append(kind.reset_after and params.b_hn is not None)
+    out = call(GRADIENTS, kind, arrays, present, in_place={})
+    answers = []
+    for (dw_ih, dw_hh, db, db_hn), network in zip(out, networks, strict=True):
+        biases = {"b": None if network.params.b is None else db}
+        if kind.reset_after:
+            biases["b_hn"] = None if network.params.b_hn is None else db_hn
+        answers.append(network.params._replace(w_ih=dw_ih, w_hh=dw_hh, **biases))
+    return answers
+
+
+def with_axis_of_rows(network: Products) -> Products:
+    """The same where there is a single row."""
+    if network.xs.ndim == 3:
+        return network
+    params, *arrays = network
+    return Products(params, *jax.tree.map(lambda x: jnp.expand_dims(x, 1), arrays))
+
+
+LOOPS = Loops(infer, forward, backward, gradients, skip_padding=True)

@@ -15,11 +15,16 @@ from rnnjax._typing import Array
 ROWS = "b"
 
 
+def rows_are_here() -> bool:
+    """Whether all rows that a call sees stand on one device."""
+    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def over_rows(
     function: Callable[..., tuple[Array, ...]], operands: list[str], results: list[str]
 ) -> Callable[..., tuple[Array, ...]]:
     """Let `function` be cut along the axes that are called b, as `"t b g"` names them."""
-    if jax.device_count() == 1 or jax.sharding.get_abstract_mesh().manual_axes:
+    if rows_are_here():
         return function
     # Here, since `import rnnjax` does without it.
     from jax.experimental.custom_partitioning import custom_partitioning

@@ -1,0 +1,167 @@
+// Gradients of weights: products over all steps and rows that count. Included once for each
+// instruction set.
+
+// product[m][n] = sum of left[k][m] * right[k][n] over k; and, if wanted, the sums of the columns
+// of `right`. Both operands are parts of wider rows.
+struct Outer {
+  const float* left;
+  int64_t left_width, left_columns;
+  const float* right;
+  int64_t right_width, right_columns;
+  const bool* mask;  // of k; null: all count
+  float* product;
+  int64_t product_width;
+  float* sums;
+};
+
+constexpr int64_t kTerms = 256;  // whose columns are packed together
+
+// Adds some terms to ROWS rows of a panel of 64 columns.
+template <int ROWS>
+[[gnu::noinline]] static void outer_tile(const float* const* left, int64_t column, const float* right,
+                                         int64_t terms, float* out) {
+  constexpr int kVectors = 4, kStride = kVectors * kGroup;
+  for (int lane = 0; lane < kGroup; lane += LANES) {
+    F sum[ROWS][kVectors] = {};
+    const float* weights = right + lane;
+    for (int64_t k = 0; k < terms; ++k, weights += kStride) {
+      const float* a = left[k] + column;
+      F w[kVectors];
+#pragma GCC unroll 8  // sums must be registers, whatever is asked of the compiler
+      for (int j = 0; j < kVectors; ++j) w[j] = load(weights + j * kGroup);
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; ++r) {
+        const F x = splat(a[r]);
+#pragma GCC unroll 8
+        for (int j = 0; j < kVectors; ++j) sum[r][j] += x * w[j];
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        float* place = out + r * kStride + j * kGroup + lane;
+        store(place, load(place) + sum[r][j]);
+      }
+    }
+  }
+}
+
+template <int ROWS>
+static inline void outer_rows(int64_t rows, const float* const* left, int64_t column, const float* right,
+                              int64_t terms, float* out) {
+  if constexpr (ROWS > 0) {
+    if (rows == ROWS) return outer_tile<ROWS>(left, column, right, terms, out);
+    outer_rows<ROWS - 1>(rows, left, column, right, terms, out);
+  }
+}
+
+// What a thread works in: a panel of the product, packed columns, and where rows begin.
+class OuterPanel {
+ public:
+  explicit OuterPanel(int64_t most_columns)
+      : sums_(new float[most_columns * kWidth]), right_(new float[kTerms * kWidth]), left_(kTerms) {}
+
+  void run(const Outer& outer, int64_t count, int64_t panel) {
+    const int64_t first = panel * kWidth;
+    columns_ = std::min(outer.right_columns - first, kWidth);
+    __builtin_memset(sums_.get(), 0, outer.left_columns * kWidth * sizeof(float));
+    float totals[kWidth] = {};
+    for (int64_t k = 0; k < count;) {
+      const int64_t terms = take(outer, count, first, &k);
+      if (outer.sums) add(terms, totals);
+      for (int64_t column = 0; column < outer.left_columns; column += kRows) {
+        const int64_t rows = std::min<int64_t>(outer.left_columns - column, kRows);
+        outer_rows<kRows>(rows, left_.data(), column, right_.get(), terms, sums_.get() + column * kWidth);
+      }
+    }
+    for (int64_t m = 0; m < outer.left_columns; ++m) {
+      float* row = outer.product + m * outer.product_width + first;
+      __builtin_memcpy(row, sums_.get() + m * kWidth, columns_ * sizeof(float));
+    }
+    if (outer.sums) __builtin_memcpy(outer.sums + first, totals, columns_ * sizeof(float));
+  }
+
+ private:
+  static constexpr int64_t kWidth = 4 * kGroup;
+  static constexpr int kRows = tile_rows<4>();
+
+  // Packs the next terms that count.
+  int64_t take(const Outer& outer, int64_t count, int64_t first, int64_t* k) {
+    int64_t terms = 0;
+    for (; *k < count && terms < kTerms; ++*k) {
+      if (outer.mask && !outer.mask[*k]) continue;
+      float* to = right_.get() + terms * kWidth;
+      if (columns_ < kWidth) __builtin_memset(to, 0, kWidth * sizeof(float));
+      __builtin_memcpy(to, outer.right + *k * outer.right_width + first, columns_ * sizeof(float));
+      left_[terms++] = outer.left + *k * outer.left_width;
+    }
+    return terms;
+  }
+
+  void add(int64_t terms, float* totals) const {
+    for (int64_t n = 0; n < kWidth; n += LANES) {
+      F sum = {};
+      for (int64_t k = 0; k < terms; ++k) sum += load(right_.get() + k * kWidth + n);
+      store(totals + n, load(totals + n) + sum);
+    }
+  }
+
+  std::unique_ptr<float[]> sums_, right_;
+  std::vector<const float*> left_;
+  int64_t columns_ = 0;
+};
+
+// An item is a panel of one of the products.
+class OuterJobs final : public Work {
+ public:
+  OuterJobs(const std::vector<Outer>& outers, int64_t count, int threads) : outers_(outers), count_(count) {
+    int64_t most = 0;
+    for (size_t i = 0; i < outers.size(); ++i) {
+      most = std::max(most, outers[i].left_columns);
+      for (int64_t p = 0; p < padded(outers[i].right_columns, 64) / 64; ++p) places_.push_back({i, p});
+    }
+    for (int thread = 0; thread < threads; ++thread) panels_.emplace_back(most);
+  }
+
+  int64_t items() const { return places_.size(); }
+
+  void run(int64_t, int64_t item, int thread) override {
+    panels_[thread].run(outers_[places_[item].outer], count_, places_[item].panel);
+  }
+
+ private:
+  struct Place {
+    size_t outer;
+    int64_t panel;
+  };
+
+  const std::vector<Outer>& outers_;
+  const int64_t count_;
+  std::vector<Place> places_;
+  std::vector<OuterPanel> panels_;  // of each thread
+};
+
+// The products of one network; a GRU's candidate has an operand of its own.
+static void list_outers(const Size& s, const Gradients& net, std::vector<Outer>* list) {
+  const int64_t h = s.hidden, width = gates(s.cell) * h, main = has_extra(s.cell) ? 2 * h : width;
+  list->push_back({net.inputs, s.inputs, s.inputs, net.deltas, width, width, net.mask, net.dw_ih, width,
+                   net.dbias});
+  list->push_back({net.start_h, h, h, net.deltas, width, main, net.mask, net.dw_hh, width, nullptr});
+  if (s.cell == kGRUAfter) {
+    list->push_back({net.start_h, h, h, net.extra, h, h, net.mask, net.dw_hh + main, width,
+                     net.dcandidate_bias});
+  } else if (s.cell == kGRUBefore) {
+    list->push_back({net.extra, h, h, net.deltas + main, width, h, net.mask, net.dw_hh + main, width, nullptr});
+  }
+}
+
+static void gradients(const Size& size, const std::vector<Gradients>& nets, Pool& pool) {
+  std::vector<Outer> outers;
+  for (const Gradients& net : nets) list_outers(size, net, &outers);
+  const int64_t count = size.steps * size.rows;
+  const int64_t work = nets.size() * count * (size.inputs + size.hidden) * size.hidden * gates(size.cell);
+  const int threads = work < kSmallProducts || pool.threads() < 2 ? 1 : pool.threads();
+  OuterJobs jobs(outers, count, threads);
+  Team::run(jobs, 1, jobs.items(), threads, pool);
+}
