@@ -63,6 +63,19 @@ class Reader {
     return take<T>(name, ffi::F32, wanted, optional);
   }
 
+  // A matrix, or one of several that stand one after the other.
+  const float* matrix(const char* name, int64_t rows, int64_t columns, int64_t number) {
+    const auto got = arrays_.template get<ffi::AnyBuffer>(index_);
+    if (!got.has_value() || buffer(*got).dimensions().size() != 3) {
+      return floats<const float>(name, {rows, columns});
+    }
+    const int64_t several = buffer(*got).dimensions()[0];
+    const float* first = floats<const float>(name, {several, rows, columns});
+    if (first && number >= 0 && number < several) return first + number * rows * columns;
+    fail(std::string(name) + " has not so many matrices");
+    return nullptr;
+  }
+
   // An array of at least so many numbers to work in.
   float* scratch(int64_t least, int64_t* numbers = nullptr) {
     auto got = arrays_.template get<ffi::AnyBuffer>(index_++);
@@ -98,7 +111,7 @@ constexpr int64_t kGradientsArguments = 5, kGradientsResults = 4;
 
 ffi::Error invalid(const std::string& text) { return ffi::Error::InvalidArgument(text); }
 
-using Directions = ffi::Span<const int32_t>;
+using PerNetwork = ffi::Span<const int32_t>;
 
 // Sizes from an array over time, (steps, rows, inputs), and one that ends with (hidden); and
 // whether there are as many arrays as the networks ask for.
@@ -120,10 +133,13 @@ ffi::Error wrong_number() {
   return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
 }
 
-ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions reverse,
+// `reverse` and `number` are of each network: whether it runs backwards, and which matrix of a
+// stack is its own.
+ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork reverse, PerNetwork number,
                        ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse.size(), &size)) {
+  if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse.size(), &size) ||
+      number.size() != reverse.size()) {
     return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
@@ -135,8 +151,8 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions
     Forward& net = nets[n];
     net.reverse = reverse[n];
     net.inputs = in.floats<const float>("inputs", {t, b, size.inputs});
-    net.w_ih = in.floats<const float>("w_ih", {size.inputs, g});
-    net.w_hh = in.floats<const float>("w_hh", {h, g});
+    net.w_ih = in.matrix("w_ih", size.inputs, g, number[n]);
+    net.w_hh = in.matrix("w_hh", h, g, number[n]);
     net.bias = in.floats<const float>("bias", {g}, true);
     net.candidate_bias = in.floats<const float>("candidate bias", {h}, true);
     net.begin.h = in.floats<const float>("begin.h", {b, h});
@@ -163,10 +179,11 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, Directions
   return ffi::Error::Success();
 }
 
-ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, Directions reverse,
+ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, PerNetwork number,
                         ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size)) {
+  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size) ||
+      number.size() != reverse.size()) {
     return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
@@ -181,7 +198,7 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, Directions reverse,
     net.extra = in.floats<const float>("extra", {t, b, h}, !has_extra(cell));
     net.starts.h = in.floats<const float>("starts.h", {t, b, h});
     net.starts.c = in.floats<const float>("starts.c", {t, b, h}, !c);
-    net.w_hh = in.floats<const float>("w_hh", {h, g});
+    net.w_hh = in.matrix("w_hh", h, g, number[n]);
     net.doutputs = in.floats<const float>("cotangent of outputs", {t, b, h});
     net.dfinal.h = in.floats<const float>("cotangent of final.h", {b, h});
     net.dfinal.c = in.floats<const float>("cotangent of final.c", {b, h}, !c);
@@ -242,7 +259,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_forward, rnnjax::run_forward,
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
                                   .Attr<bool>("keep")
-                                  .Attr<rnnjax::Directions>("reverse")
+                                  .Attr<rnnjax::PerNetwork>("reverse")
+                                  .Attr<rnnjax::PerNetwork>("number")
                                   .RemainingArgs()
                                   .RemainingRets());
 
@@ -250,7 +268,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_backward, rnnjax::run_backward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
-                                  .Attr<rnnjax::Directions>("reverse")
+                                  .Attr<rnnjax::PerNetwork>("reverse")
+                                  .Attr<rnnjax::PerNetwork>("number")
                                   .RemainingArgs()
                                   .RemainingRets());
 
@@ -262,7 +281,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 3; }
+extern "C" int rnnjax_interface() { return 4; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

@@ -41,8 +41,9 @@ class Call(NamedTuple):
 class Method(Protocol):
     """How a sequence is run: a small frozen value that carries its own options.
 
-    One that also has `run_together(calls)`, and `runs_together(call)` to say whether that pays,
-    is given both directions at once, as calls that differ in arrays and direction alone.
+    One that also has `run_together(calls, stack)`, and `runs_together(call)` to say whether that
+    pays, is given both directions at once, as calls that differ in arrays and direction alone.
+    `stack` are the params of them all with a leading axis, or None.
     """
 
     def why_not(self, call: Call) -> str | None:

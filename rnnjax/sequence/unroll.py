@@ -242,7 +242,9 @@ def run_together(
         make_call(cell, reverse != (i == 1), *pick((params,), i), sequence, *pick((carry, keys), i))
         for i in range(2)
     )
-    (first, forward), (second, backward) = method.run_together(calls)
+    noisy = keys is not None and cell.prepare is not None  # then each call has params of its own
+    results = method.run_together(calls, None if noisy else params)
+    (first, forward), (second, backward) = results
     return jax.tree.map(lambda a, b: jnp.stack([a, b]), first, second), (forward, backward)
 
 

@@ -27,6 +27,8 @@ class Operands(NamedTuple):
         fresh: what a restart restores; None without restarts.
         mask: True on valid steps, `(T, B)` or `(T,)`.
         restarts: True where `fresh` replaces the carry, on valid steps alone.
+        stack: `w_ih` and `w_hh` of all networks of a call, in whose place loops may read them:
+            to cut them out of a stack is to copy them. Without cotangents.
     """
 
     params: PyTree
@@ -35,6 +37,7 @@ class Operands(NamedTuple):
     fresh: PyTree
     mask: Bool[Array, "T *rows"] | None
     restarts: Bool[Array, "T *rows"] | None
+    stack: tuple[Float[Array, "N D G"], Float[Array, "N H G"]] | None = None
 
     def take_rows(self, order: Array | None) -> "Operands":
         """The same with rows in another order; None leaves them."""
@@ -45,6 +48,7 @@ class Operands(NamedTuple):
             take(self.fresh, order, 0),
             take(self.mask, order, 1),
             take(self.restarts, order, 1),
+            self.stack,
         )
 
 
@@ -86,15 +90,15 @@ def arrange(problem: Problem, operands: Operands) -> tuple[Operands, Array | Non
 def runs_of(networks: list[Operands]) -> list[Run]:
     """What the loops forwards take."""
     return [
-        Run(params, (xs, Flags(mask, restarts)), (carry, fresh))
-        for params, xs, carry, fresh, mask, restarts in networks
+        Run((params, stack), (xs, Flags(mask, restarts)), (carry, fresh))
+        for params, xs, carry, fresh, mask, restarts, stack in networks
     ]
 
 
 def infer(problem: Problem, networks: Networks) -> tuple[Any, ...]:
     """The final carry and the outputs of every network, with nothing kept."""
     arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
-    directions = problem.directions_of(len(networks))
+    directions = problem.directions(len(networks))
     runs = runs_of([operands for operands, _ in arranged])
     results = problem.loops.infer(problem, directions, runs, keep_starts=False)
     backs = [inverse(order) for _, order in arranged]
@@ -107,7 +111,7 @@ def infer(problem: Problem, networks: Networks) -> tuple[Any, ...]:
 def forward(problem: Problem, networks: Networks) -> tuple[Any, ...]:
     """The same, with what the gradient needs."""
     arranged = [arrange(problem, rest._replace(params=params)) for params, rest in networks]
-    directions = problem.directions_of(len(networks))
+    directions = problem.directions(len(networks))
     runs = runs_of([operands for operands, _ in arranged])
     if problem.keep_gates:
         results = problem.loops.forward(problem, directions, runs)
@@ -130,8 +134,8 @@ def backward(problem: Problem, networks: Networks) -> tuple[Operands, ...]:
         if kept.columns is None:
             kept = kept._replace(columns=recompute(problem, params, operands, kept.starts))
         timed = (kept, dys, Flags(operands.mask, operands.restarts))
-        runs.append(Run(params, timed, dcarry))
-    results = problem.loops.backward(problem, problem.directions_of(len(networks)), runs)
+        runs.append(Run((params, operands.stack), timed, dcarry))
+    results = problem.loops.backward(problem, problem.directions(len(networks)), runs)
     products = [
         Products(params, operands.xs, deltas, run.timed[0].starts, operands.mask)
         for (params, ((operands, _, _), _)), run, (deltas, _) in zip(
@@ -151,7 +155,7 @@ def after_loop(
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
     gradients = Operands(dparams, dxs, *carries, None, None)
     gradients = gradients.take_rows(inverse(order))
-    return typed(gradients, operands._replace(params=params, mask=None, restarts=None))
+    return typed(gradients, operands._replace(params=params, mask=None, restarts=None, stack=None))
 
 
 def each(function: Any, problem: Problem, networks: tuple[tuple[PyTree, Any], ...]) -> Any:

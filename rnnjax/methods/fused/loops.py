@@ -236,9 +236,9 @@ def each(loop: Any) -> Any:
         problem: Problem, directions: Directions, runs: list[Run], **options: bool
     ) -> list[Any]:
         results = []
-        for reverse, run in zip(directions, runs, strict=True):
+        for (_, reverse), ((params, _), timed, begin) in zip(directions, runs, strict=True):
             one = functools.partial(loop, problem, reverse, **options)
-            results.append(as_rows(one)(*run))
+            results.append(as_rows(one)(params, timed, begin))
         return results
 
     return run

@@ -72,6 +72,9 @@ class Fused:
         """On CPU; elsewhere one batched product a step is better than two."""
         return on_cpu() and self.segment is None and call.num_steps > 0
 
-    def run_together(self, calls: tuple[Call, ...]) -> list[tuple[PyTree, PyTree]]:
-        """Run calls that differ in arrays and direction alone."""
+    def run_together(
+        self, calls: tuple[Call, ...], stack: PyTree = None
+    ) -> list[tuple[PyTree, PyTree]]:
+        """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
+        del stack  # each network reads its own
         return run_at_once(calls, LOOPS, keep_gates=self.keep_gates)

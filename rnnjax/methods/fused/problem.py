@@ -10,14 +10,17 @@ from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Equations
 from rnnjax.methods.fused.forms import equations_of
 
-Directions = tuple[bool, ...]
-"""Of each network, whether time runs backwards."""
+Directions = tuple[tuple[int, bool], ...]
+"""Of each network, its place in a stack of weights, and whether time runs backwards."""
 
 
 class Run(NamedTuple):
-    """What a loop takes of one network: params, arrays over time, and the carry to begin with."""
+    """What a loop takes of one network: weights, arrays over time, and the carry to begin with.
 
-    params: Any
+    The weights are params, and with them the stack of `Operands` or None.
+    """
+
+    weights: Any
     timed: Any
     begin: Any
 
@@ -68,7 +71,7 @@ class Problem(NamedTuple):
         form: of the cell, one that is known here.
         dtype: of the products' inputs and of the outputs.
         gate_dtype: in which gates are computed and kept.
-        directions: of each network; a `vmap` puts its copies of a network in their place.
+        reverse: of each network, whether time runs backwards.
         keep_gates: whether gates are kept for the backward pass, or computed again.
         loops: who runs the steps.
     """
@@ -76,7 +79,7 @@ class Problem(NamedTuple):
     form: Any
     dtype: Any
     gate_dtype: Any
-    directions: Directions
+    reverse: tuple[bool, ...]
     keep_gates: bool
     loops: Loops
 
@@ -87,10 +90,10 @@ class Problem(NamedTuple):
         assert equations is not None
         return equations
 
-    def directions_of(self, networks: int) -> Directions:
-        """Those of so many networks, copies included."""
-        copies = networks // len(self.directions)
-        return tuple(self.directions[i // copies] for i in range(networks))
+    def directions(self, networks: int) -> Directions:
+        """Of so many networks: the copies that a `vmap` makes of one stand in its place."""
+        copies = networks // len(self.reverse)
+        return tuple((i // copies, self.reverse[i // copies]) for i in range(networks))
 
 
 class Flags(NamedTuple):

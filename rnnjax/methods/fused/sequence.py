@@ -16,11 +16,17 @@ from rnnjax.methods.reverse_only import reverse_mode
 
 
 def run_at_once(
-    calls: tuple[Call, ...], loops: Loops, *, keep_gates: bool = True
+    calls: tuple[Call, ...], loops: Loops, *, stack: PyTree = None, keep_gates: bool = True
 ) -> list[tuple[PyTree, PyTree]]:
-    """Run calls that differ in params, arrays and direction alone, side by side."""
+    """Run calls that differ in params, arrays and direction alone, side by side.
+
+    `stack` are the params of all of them, with a leading axis, where the caller has them so.
+    """
     problem = problem_of(calls, loops, keep_gates=keep_gates)
     operands = tuple(fold(call, loops) for call in calls)
+    if stack is not None:
+        weights = jax.lax.stop_gradient((stack.w_ih, stack.w_hh))
+        operands = tuple(own._replace(stack=weights) for own in operands)
     operands = reverse_mode(vary(operands, varying_axes(operands)))
     out: Any = whole_sequence(problem, operands)
     return [unfold(call, *result) for call, result in zip(calls, out, strict=True)]
@@ -31,8 +37,8 @@ def problem_of(calls: tuple[Call, ...], loops: Loops, *, keep_gates: bool) -> Pr
     call = calls[0]
     dtype = jax.eval_shape(call.cell.project, call.params, call.xs).dtype
     gate_dtype = promote(dtype, jnp.result_type(call.carry.h))
-    directions = tuple(call.reverse for call in calls)
-    return Problem(call.cell.form, dtype, gate_dtype, directions, keep_gates, loops)
+    reverse = tuple(call.reverse for call in calls)
+    return Problem(call.cell.form, dtype, gate_dtype, reverse, keep_gates, loops)
 
 
 def fold(call: Call, loops: Loops) -> Operands:

@@ -78,7 +78,7 @@ def call(
     arrays = vary([jnp.asarray(a) for a in arrays], varying_axes(arrays))
     # What is absent has an axis of its own, without elements.
     axes = [
-        f"x{i}" if a.shape == (0,) else names
+        axes_of(a, names, f"x{i}")
         for i, (a, names) in enumerate(zip(arrays, signature.axes * networks, strict=True))
     ]
     results = [
@@ -88,6 +88,13 @@ def call(
     run = functools.partial(run_here, signature, kind, axes, results, in_place, attributes)
     out = over_rows(run, axes, results)(*arrays)
     return [out[i : i + made] for i in range(0, len(out), made)]
+
+
+def axes_of(array: Array, names: str, absent: str) -> str:
+    """The axes of an array, also if it is absent, or stands in a stack of its kind."""
+    if array.shape == (0,):
+        return absent
+    return f"n {names}" if array.ndim > len(names.split()) else names
 
 
 def run_here(

@@ -25,13 +25,14 @@ def forward_call(
 ) -> list[tuple[Array, Kept | None, PyTree]]:
     """Project and run networks forwards; without `keep`, nothing is kept."""
     arrays, present = [], []
-    for params, (xs, flags), (carry, fresh) in runs:
-        arrays += [xs, params.w_ih, params.w_hh, given(params.b)]
+    for (params, stack), (xs, flags), (carry, fresh) in runs:
+        w_ih, w_hh = stack or (params.w_ih, params.w_hh)
+        arrays += [xs, w_ih, w_hh, given(params.b)]
         arrays += [given(params.b_hn) if kind.reset_after else ABSENT, *leaves(kind, carry)]
         arrays += [given(flags.mask), given(flags.restarts), *leaves(kind, fresh)]
         present += [True, True, kind.has_c]
         present += [keep, keep and kind.extra, keep, keep and kind.has_c]
-    options = {"keep": keep, "reverse": np.asarray(directions, np.int32)}
+    options = {"keep": keep, **of_networks(directions)}
     out = call(FORWARD, kind, arrays, present, in_place={}, **options)
     answers = []
     for (ys, h, c, columns, extra, start_h, start_c), run in zip(out, runs, strict=True):
@@ -45,13 +46,14 @@ def forward_call(
 def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[Any]:
     """Run networks backwards; deltas take the place of the columns."""
     arrays, present = [], []
-    for params, (kept, dys, flags), dcarry in runs:
+    for (params, stack), (kept, dys, flags), dcarry in runs:
         columns, *extra = kept.columns
-        arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts), params.w_hh]
+        arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts)]
+        arrays.append(stack[1] if stack else params.w_hh)
         arrays += [dys, *leaves(kind, dcarry), given(flags.mask), given(flags.restarts)]
         fresh = flags.restarts is not None
         present += [True, kind.reset_after, True, kind.has_c, fresh, fresh and kind.has_c]
-    options = {"reverse": np.asarray(directions, np.int32)}
+    options = of_networks(directions)
     in_place = {0: 0, 1: 1} if kind.reset_after else {0: 0}
     out = call(BACKWARD, kind, arrays, present, in_place=in_place, **options)
     answers = []
@@ -63,6 +65,12 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
         restarted = flags.restarts is not None
         answers.append(((deltas, *others), (dbegin, dfresh if restarted else None)))
     return answers
+
+
+def of_networks(directions: Directions) -> dict[str, np.ndarray]:
+    """Which of them run backwards, and which matrix of a stack belongs to each."""
+    numbers, reverse = zip(*directions, strict=True)
+    return {"reverse": np.asarray(reverse, np.int32), "number": np.asarray(numbers, np.int32)}
 
 
 def leaves(kind: Kind, carry: Any) -> list[Any]:

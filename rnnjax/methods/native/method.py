@@ -56,9 +56,11 @@ class Native:
         """Whenever there is something to run."""
         return call.num_steps > 0
 
-    def run_together(self, calls: tuple[Call, ...]) -> list[tuple[PyTree, PyTree]]:
-        """Run calls that differ in arrays and direction alone."""
-        return run_at_once(calls, LOOPS)
+    def run_together(
+        self, calls: tuple[Call, ...], stack: PyTree = None
+    ) -> list[tuple[PyTree, PyTree]]:
+        """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
+        return run_at_once(calls, LOOPS, stack=stack)
 
 
 def dtypes(call: Call) -> frozenset[Any]:
