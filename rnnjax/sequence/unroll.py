@@ -185,7 +185,7 @@ def unroll_both_ways(
     """
     first = jax.eval_shape(lambda tree: pick(tree, 0), params)
     call = abstract_call(cell, first, sequence, reverse)
-    chosen = choose(function, method, call).method
+    chosen: Any = choose(function, method, call).method
     if hasattr(chosen, "runs_together") and chosen.runs_together(call):
         return run_together(cell, chosen, reverse, params, sequence, carry, key)
     one_way = functools.partial(run, cell, chosen, reverse)
@@ -239,8 +239,8 @@ def run_together(
 ) -> tuple[PyTree, PyTree]:
     """Two networks side by side, the second the other way; results as in `unroll_both_ways`."""
     calls = tuple(
-        make_call(cell, reverse != (i == 1), *pick((params,), i), sequence, *pick((carry, keys), i))
-        for i in range(2)
+        make_call(cell, turned, pick(params, i), sequence, pick(carry, i), pick(keys, i))
+        for i, turned in enumerate((reverse, not reverse))
     )
     noisy = keys is not None and cell.prepare is not None  # then each call has params of its own
     results = method.run_together(calls, None if noisy else params)

@@ -15,13 +15,12 @@ from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
 from rnnjax.methods.native import call as call_module
-from rnnjax.methods.native import kinds, library, scratch
+from rnnjax.methods.native import kinds, library, partition, scratch
 
 reason = library.why_not_loaded()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
 
 FEATURES = 3
-ABSENT_RESULT = jax.ShapeDtypeStruct((0,), jnp.float32)
 CELLS = [name for name in registry.CELLS if "bias" not in name and "learned" not in name]
 
 
@@ -94,26 +93,49 @@ def test_instruction_sets(instructions, name):
     compare.assert_close(got, wanted)
 
 
-def test_on_a_single_device(monkeypatch):
-    """Tests have eight, and go through the rule that cuts the batch."""
-    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
-    cell, *point = problem("gru", 6, 4, 20)
-    options = registry.sequence_options(6, 4)["all"]
+@pytest.fixture
+def one_device(monkeypatch):
+    """Tests have eight; there rows go through the rule that cuts the batch."""
+    monkeypatch.setattr(partition, "rows_are_here", lambda: True)
+
+
+@pytest.mark.parametrize("option", ["plain", "all"])
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("name", CELLS)
+def test_on_a_single_device(one_device, name, rows, option):
+    """There the library makes the gradients of the weights as well; padding may hold anything."""
+    steps = 70  # with four rows more terms than are taken at once
+    cell, params, xs, carry = problem(name, steps, rows, 20)
+    options = registry.sequence_options(steps, rows)[option]
+    if option == "all":
+        lengths = options["lengths"]
+        xs = jnp.where((jnp.arange(steps)[:, None] < lengths)[..., None], xs, jnp.nan)
     got, wanted = (
-        everything(cell, method, False, options, point)
+        everything(cell, method, False, options, (params, xs, carry))
         for method in (rnnjax.Native(), rnnjax.Scan())
     )
     compare.assert_close(got, wanted)
 
 
-def test_training_has_no_loop_and_no_copy_of_what_is_wide(monkeypatch):
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_gradients_of_each_sequence(one_device, name):
+    """A `vmap` of gradients keeps those of the weights apart."""
+    cell, params, xs, _ = problem(name, 6, 3, 7)
+
+    def each(method):
+        loss = lambda params, xs: (rnnjax.unroll(cell, params, xs, method=method)[1] ** 2).sum()
+        return jax.vmap(jax.grad(loss), in_axes=(None, 1))(params, xs)
+
+    compare.assert_close(each(rnnjax.Native()), each(rnnjax.Scan()))
+
+
+def test_training_has_no_loop_and_no_copy_of_what_is_wide(one_device):
     """XLA copies what changes in place, if it was reshaped before."""
-    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
     steps, rows, hidden = 12, 4, 20
     cell, params, xs, _ = problem("lstm", steps, rows, hidden)
     loss = lambda params: (rnnjax.unroll(cell, params, xs, method=rnnjax.Native())[1] ** 2).sum()
     text = jax.jit(jax.grad(loss)).lower(params).compile().as_text()
-    assert text.count('custom_call_target="rnnjax_') == 2 and " while(" not in text
+    assert text.count('custom_call_target="rnnjax_') == 3 and " while(" not in text
     copies = re.findall(r"f32\[([\d,]+)\]\S* copy\(", text)
     sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in copies]
     assert steps * rows * 4 * hidden not in sizes
@@ -172,8 +194,7 @@ def test_inputs_are_projected_some_steps_at_a_time(monkeypatch, name, rows):
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_both_directions_are_one_call_without_turning_anything_around(monkeypatch, name):
-    monkeypatch.setattr(call_module, "over_rows", lambda function, axes, results: function)
+def test_both_directions_are_one_call_without_turning_anything_around(one_device, name):
     layer = rnnjax.bidirectional(registry.CELLS[name](8))
     params = layer.init(jax.random.key(0), FEATURES)
     run = jax.jit(functools.partial(layer.apply, method=rnnjax.Native()))
@@ -181,50 +202,68 @@ def test_both_directions_are_one_call_without_turning_anything_around(monkeypatc
     assert text.count('custom_call_target="rnnjax_') == 1 and " reverse(" not in text
 
 
-@pytest.mark.parametrize("signature", [call_module.FORWARD, call_module.BACKWARD])
-def test_wrong_sizes_are_refused_by_the_library(signature):
-    """Calls made by hand, each with an array or a result that is smaller than the others say."""
+def by_hand(signature):
+    """Arrays and results of a call for one LSTM, and its attributes."""
     sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5}
-    masks = {"t b"}
 
     def shape(axes):
         whole = tuple(sizes[axis] for axis in axes.split())
         return (whole[0] * whole[1], whole[2]) if axes == call_module.WIDE else whole
 
-    arrays = [np.zeros(shape(a), bool if a in masks else np.float32) for a in signature.axes]
-    arrays = [
-        call_module.ABSENT if axes == "h" else a
-        for a, axes in zip(arrays, signature.axes, strict=True)
-    ]
+    arrays = [np.zeros(shape(a), bool if a == "t b" else np.float32) for a in signature.axes]
     results = [jax.ShapeDtypeStruct(shape(a), jnp.float32) for a in signature.results]
-    results[4] = results[4] if signature.name.endswith("backward") else ABSENT_RESULT  # extra
-    least = signature.scratch(kinds.LSTM, sizes | {"t": 1})
-    results.append(jax.ShapeDtypeStruct((least,), jnp.float32))
-    options = {"cell": np.int32(0), "reverse": np.zeros(1, np.int32)}
+    if signature.scratch is not None:
+        least = signature.scratch(kinds.LSTM, sizes | {"t": 1})
+        results.append(jax.ShapeDtypeStruct((least,), jnp.float32))
+    attributes = {"cell": np.int32(kinds.LSTM.number)}
+    if signature is not call_module.GRADIENTS:
+        attributes |= {"reverse": np.zeros(1, np.int32), "number": np.zeros(1, np.int32)}
     if signature is call_module.FORWARD:
-        options["keep"] = True
-    else:
-        arrays[1], results[1] = call_module.ABSENT, ABSENT_RESULT  # what a GRU has
+        attributes["keep"] = True
+    # What a GRU has.
+    array, result = {"rnnjax_forward": (4, 4), "rnnjax_backward": (1, 1)}.get(
+        signature.name, (3, 3)
+    )
+    arrays[array], results[result] = call_module.ABSENT, jax.ShapeDtypeStruct((0,), jnp.float32)
+    return arrays, results, attributes
 
-    def call(arrays, results):
-        return jax.block_until_ready(jax.ffi.ffi_call(signature.name, results)(*arrays, **options))
+
+SIGNATURES = [call_module.FORWARD, call_module.BACKWARD, call_module.GRADIENTS]
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda signature: signature.name)
+def test_wrong_sizes_are_refused_by_the_library(signature):
+    """Calls made by hand, each with an array or a result that is smaller than the others say."""
+    arrays, results, attributes = by_hand(signature)
+
+    def call(arrays, results, **changed):
+        function = jax.ffi.ffi_call(signature.name, results)
+        return jax.block_until_ready(function(*arrays, **(attributes | changed)))
+
+    def less(values, i):
+        short = jax.ShapeDtypeStruct((values[i].shape[0] - 1, *values[i].shape[1:]), jnp.float32)
+        short = values[i][:-1] if isinstance(values[i], np.ndarray) else short
+        return [*values[:i], short, *values[i + 1 :]]
 
     call(arrays, results)
-    refused = 0
-    for i, array in enumerate(arrays):
-        if array.size:
+    for i in range(len(arrays)):
+        if arrays[i].size:
             with pytest.raises(Exception, match="rnnjax native"):
-                call([*arrays[:i], array[:-1], *arrays[i + 1 :]], results)
-            refused += 1
-    for i, result in enumerate(results):
-        if result.size:
-            less = jax.ShapeDtypeStruct((result.shape[0] - 1, *result.shape[1:]), result.dtype)
+                call(less(arrays, i), results)
+    for i in range(len(results)):
+        if results[i].size:
             with pytest.raises(Exception, match="rnnjax native"):
-                call(arrays, [*results[:i], less, *results[i + 1 :]])
-            refused += 1
-    assert refused == len(arrays) + len(results) - 2
+                call(arrays, less(results, i))
     with pytest.raises(Exception, match="number of arrays"):
         call(arrays[:-1], results)
+    if "number" in attributes:
+        with pytest.raises(Exception, match="number of arrays"):
+            call(arrays, results, number=np.zeros(2, np.int32))
+        where = signature.axes.index("h g")
+        stack = [*arrays[:where], arrays[where][None], *arrays[where + 1 :]]
+        call(stack, results)
+        with pytest.raises(Exception, match="not so many matrices"):
+            call(stack, results, number=np.ones(1, np.int32))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

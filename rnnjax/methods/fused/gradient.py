@@ -144,16 +144,15 @@ def backward(problem: Problem, networks: Networks) -> tuple[Operands, ...]:
     ]
     gradients = problem.loops.gradients(problem, products)
     cases = zip(networks, results, gradients, strict=True)
-    return tuple(after_loop(problem, *network, *result, dp) for network, result, dp in cases)
+    return tuple(after_loop(problem, *case) for case in cases)
 
 
-def after_loop(
-    problem: Problem, params: PyTree, rest: Any, deltas: Any, carries: Any, dparams: PyTree
-) -> Operands:
-    """The cotangents of one network's operands."""
-    (operands, order, _), _ = rest
+def after_loop(problem: Problem, network: Any, result: Any, dparams: PyTree) -> Operands:
+    """The cotangents of one network's operands, from what its backward loop returns."""
+    params, ((operands, order, _), _) = network
+    deltas, (dcarry, dfresh) = result
     dxs = matmul(deltas[0], params.w_ih.T, problem.dtype, problem.gate_dtype)
-    gradients = Operands(dparams, dxs, *carries, None, None)
+    gradients = Operands(dparams, dxs, dcarry, dfresh, None, None)
     gradients = gradients.take_rows(inverse(order))
     return typed(gradients, operands._replace(params=params, mask=None, restarts=None, stack=None))
 
