@@ -1,8 +1,7 @@
 // How the work of a call is shared. Included once for each instruction set.
 //
 // Rows do not depend on each other: where there are enough of them, and the weights fit into a
-// cache, every job takes some rows through all of time, and no thread waits for another. Else the
-// threads share the panels of every step.
+// cache, every job takes some rows through time. Else the threads share the panels of every step.
 
 constexpr int64_t kRowsOfJob = 48;
 constexpr int64_t kLeastRows = 6;

@@ -26,7 +26,9 @@ namespace avx512 {
 #include "activations.h"
 #include "product.h"
 #include "pack.h"
-#include "loops.h"
+#include "walk.h"
+#include "forward.h"
+#include "backward.h"
 #include "jobs.h"
 #include "outer.h"
 }  // namespace avx512
@@ -44,7 +46,9 @@ namespace avx2 {
 #include "activations.h"
 #include "product.h"
 #include "pack.h"
-#include "loops.h"
+#include "walk.h"
+#include "forward.h"
+#include "backward.h"
 #include "jobs.h"
 #include "outer.h"
 }  // namespace avx2
@@ -63,20 +67,22 @@ namespace portable {
 #include "activations.h"
 #include "product.h"
 #include "pack.h"
-#include "loops.h"
+#include "walk.h"
+#include "forward.h"
+#include "backward.h"
 #include "jobs.h"
 #include "outer.h"
 }  // namespace portable
 #undef LANES
 
-static const Kernels kPortable = {"portable", portable::forward, portable::backward,
-                                 portable::gradients, portable::activations};
+static const Kernels kPortable = {"portable", portable::forward, portable::backward, portable::gradients,
+                                  portable::activations};
 
 #if defined(__x86_64__)
-static const Kernels kAvx2 = {"avx2", avx2::forward, avx2::backward,
-                                 avx2::gradients, avx2::activations};
-static const Kernels kAvx512 = {"avx512", avx512::forward, avx512::backward,
-                                 avx512::gradients, avx512::activations};
+static const Kernels kAvx2 = {"avx2", avx2::forward, avx2::backward, avx2::gradients,
+                              avx2::activations};
+static const Kernels kAvx512 = {"avx512", avx512::forward, avx512::backward, avx512::gradients,
+                                avx512::activations};
 #endif
 
 static bool served(const Kernels& kernels) {

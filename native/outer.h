@@ -2,19 +2,20 @@
 // instruction set.
 
 // product[m][n] = sum of left[k][m] * right[k][n] over k; and, if wanted, the sums of the columns
-// of `right`. Both operands are parts of wider rows.
+// of `right`, of which `right_columns` are taken from `right_first` on.
 struct Outer {
   const float* left;
-  int64_t left_width, left_columns;
+  int64_t left_columns;
   const float* right;
-  int64_t right_width, right_columns;
+  int64_t right_width, right_first, right_columns;
   const bool* mask;  // of k; null: all count
   float* product;
   int64_t product_width;
   float* sums;
 };
 
-constexpr int64_t kTerms = 256;  // whose columns are packed together
+// Terms whose columns are packed together: so many that what they read of `left` stays in a cache.
+constexpr int64_t kTerms = 256, kLeastTerms = 64, kLeft = 64 * 1024;
 
 // Adds some terms to ROWS rows of a panel of 64 columns.
 template <int ROWS>
@@ -64,6 +65,7 @@ class OuterPanel {
 
   void run(const Outer& outer, int64_t count, int64_t panel) {
     const int64_t first = panel * kWidth;
+    most_ = std::clamp(kLeft / std::max<int64_t>(1, outer.left_columns), kLeastTerms, kTerms);
     columns_ = std::min(outer.right_columns - first, kWidth);
     __builtin_memset(sums_.get(), 0, outer.left_columns * kWidth * sizeof(float));
     float totals[kWidth] = {};
@@ -89,14 +91,21 @@ class OuterPanel {
   // Packs the next terms that count.
   int64_t take(const Outer& outer, int64_t count, int64_t first, int64_t* k) {
     int64_t terms = 0;
-    for (; *k < count && terms < kTerms; ++*k) {
+    for (; *k < count && terms < most_; ++*k) {
       if (outer.mask && !outer.mask[*k]) continue;
       float* to = right_.get() + terms * kWidth;
       if (columns_ < kWidth) __builtin_memset(to, 0, kWidth * sizeof(float));
-      __builtin_memcpy(to, outer.right + *k * outer.right_width + first, columns_ * sizeof(float));
-      left_[terms++] = outer.left + *k * outer.left_width;
+      const float* from = outer.right + *k * outer.right_width + outer.right_first + first;
+      __builtin_memcpy(to, from, columns_ * sizeof(float));
+      left_[terms] = outer.left + *k * outer.left_columns;
+      fetch(left_[terms++], outer.left_columns);
     }
     return terms;
+  }
+
+  // Tiles go down the columns of `left`, which no processor foresees.
+  static void fetch(const float* row, int64_t columns) {
+    for (int64_t i = 0; i < columns; i += kGroup) __builtin_prefetch(row + i, 0, 2);
   }
 
   void add(int64_t terms, float* totals) const {
@@ -109,7 +118,7 @@ class OuterPanel {
 
   std::unique_ptr<float[]> sums_, right_;
   std::vector<const float*> left_;
-  int64_t columns_ = 0;
+  int64_t columns_ = 0, most_ = kTerms;
 };
 
 // An item is a panel of one of the products.
@@ -144,15 +153,16 @@ class OuterJobs final : public Work {
 
 // The products of one network; a GRU's candidate has an operand of its own.
 static void list_outers(const Size& s, const Gradients& net, std::vector<Outer>* list) {
-  const int64_t h = s.hidden, width = gates(s.cell) * h, main = has_extra(s.cell) ? 2 * h : width;
-  list->push_back({net.inputs, s.inputs, s.inputs, net.deltas, width, width, net.mask, net.dw_ih, width,
-                   net.dbias});
-  list->push_back({net.start_h, h, h, net.deltas, width, main, net.mask, net.dw_hh, width, nullptr});
+  const int64_t d = s.inputs, h = s.hidden, width = gates(s.cell) * h;
+  const int64_t main = has_extra(s.cell) ? 2 * h : width;
+  const bool* mask = net.mask;
+  float* dw_n = net.dw_hh + main;
+  list->push_back({net.inputs, d, net.deltas, width, 0, width, mask, net.dw_ih, width, net.dbias});
+  list->push_back({net.start_h, h, net.deltas, width, 0, main, mask, net.dw_hh, width, nullptr});
   if (s.cell == kGRUAfter) {
-    list->push_back({net.start_h, h, h, net.extra, h, h, net.mask, net.dw_hh + main, width,
-                     net.dcandidate_bias});
+    list->push_back({net.start_h, h, net.extra, h, 0, h, mask, dw_n, width, net.dcandidate_bias});
   } else if (s.cell == kGRUBefore) {
-    list->push_back({net.extra, h, h, net.deltas + main, width, h, net.mask, net.dw_hh + main, width, nullptr});
+    list->push_back({net.extra, h, net.deltas, width, main, h, mask, dw_n, width, nullptr});
   }
 }
 

@@ -20,8 +20,8 @@ struct Start {
 
 constexpr int64_t kBlock = 128;  // terms that are summed for themselves: rounding grows with a sum
 
-// Some terms of ROWS rows. A function for itself, so that its registers are its own. Sums begin with those of `start`, or with zero; `add` adds them to what
-// stands in `out`.
+// Some terms of ROWS rows. Sums begin with those of `start`, or with zero; `add` adds them to what
+// stands in `out`. A function for itself, so that its registers are its own.
 template <int ROWS, int VECTORS>
 [[gnu::noinline]] static void tile(const float* const* rows, int64_t begin, int64_t terms, const float* panel,
                         Start start, bool add, float* out) {

@@ -109,7 +109,7 @@ def test_on_a_single_device(one_device, name, rows, option):
     options = registry.sequence_options(steps, rows)[option]
     if option == "all":
         lengths = options["lengths"]
-        xs = jnp.where((jnp.arange(steps)[:, None] < lengths)[..., None], xs, jnp.nan)
+        xs = jnp.where((np.arange(steps)[:, None] < lengths)[..., None], xs, jnp.nan)
     got, wanted = (
         everything(cell, method, False, options, (params, xs, carry))
         for method in (rnnjax.Native(), rnnjax.Scan())
@@ -156,6 +156,23 @@ def test_vmap(axes, rows):
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*point)
 
     compare.assert_close(both(rnnjax.Native()), both(rnnjax.Scan()))
+
+
+def test_vmap_over_both_directions(one_device):
+    """Copies of a stack of two networks: each copy reads its own matrices, each its own way."""
+    layer = rnnjax.bidirectional(registry.CELLS["gru"](5))
+    params = layer.init(jax.random.key(0), FEATURES)
+    several = jax.tree.map(lambda a: jnp.stack([a, 2 * a, 3 * a]), params)
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, FEATURES)), jnp.float32)
+
+    def losses(several, method):
+        run = lambda params: layer.apply(params, xs, lengths=[4, 3], method=method)[1]
+        return (jax.vmap(run)(several) ** 2).sum()
+
+    got, wanted = (
+        jax.value_and_grad(losses)(several, method) for method in (rnnjax.Native(), rnnjax.Scan())
+    )
+    compare.assert_close(got, wanted)
 
 
 def test_many_networks():

@@ -232,16 +232,21 @@ def backward(
 def each(loop: Any) -> Any:
     """Run a loop for one network after the other."""
 
-    def run(
-        problem: Problem, directions: Directions, runs: list[Run], **options: bool
-    ) -> list[Any]:
+    def run(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
         results = []
         for (_, reverse), ((params, _), timed, begin) in zip(directions, runs, strict=True):
-            one = functools.partial(loop, problem, reverse, **options)
-            results.append(as_rows(one)(params, timed, begin))
+            one = as_rows(functools.partial(loop, problem, reverse))
+            results.append(one(params, timed, begin))
         return results
 
     return run
 
 
-LOOPS = Loops(each(infer), each(forward), each(backward), gradients, skip_padding=False)
+def infer_each(
+    problem: Problem, directions: Directions, runs: list[Run], *, keep_starts: bool
+) -> list[Any]:
+    """Infer with one network after the other."""
+    return each(functools.partial(infer, keep_starts=keep_starts))(problem, directions, runs)
+
+
+LOOPS = Loops(infer_each, each(forward), each(backward), gradients, skip_padding=False)

@@ -1,0 +1,271 @@
+// The loop over time, forwards. Included once for each instruction set.
+
+// The inputs of some steps are projected together, those of rows that count; the steps then find
+// them one after the other.
+class ForwardLoop {
+ public:
+  static constexpr bool kProjects = true;
+
+  // `chunk`: steps whose inputs are projected at once. `skipped`: rows of other jobs, whose
+  // projected inputs stand before those of this one.
+  ForwardLoop(const Size& size, const Forward& net, int64_t chunk, int64_t first, int64_t stride, int64_t skipped)
+      : size_(size),
+        net_(net),
+        packed_(size, net),
+        walk_(size, net.mask, net.reverse, first, stride),
+        chunk_(chunk),
+        capacity_(chunk_ * ((size.rows - first + stride - 1) / stride)),
+        projected_(packed_.projected() + chunk_ * skipped * packed_width(size)) {}
+
+  static int phases(int32_t cell) { return cell == kGRUBefore ? 2 : 1; }
+  static int64_t count_panels(const Size& s) { return panels(s, s.cell >= kTanh ? 4 * kGroup : kGroup); }
+  static int64_t chunk(const Size& size, const Forward& net) { return Packed(size, net).projected_steps(); }
+  static void pack(const Size& size, const Forward& net, int64_t panel) { Packed(size, net).pack(panel); }
+
+  // Projects the inputs of the chunk that begins at a visit.
+  void project(int64_t visit, int64_t panel) {
+    find_inputs(visit);
+    const Segment segment{inputs_.data(), size_.inputs};
+    const int64_t rows = inputs_.size();
+    const auto into = [&](auto vectors, const float* weights, float* out) {
+      constexpr int kVectors = decltype(vectors)::value;
+      product_into<kVectors>(segment, rows, weights + kVectors * kGroup, Start{weights}, out);
+    };
+    switch (packed_.vectors()) {
+      case 2: into(std::integral_constant<int, 2>(), packed_.input(panel), projected(panel)); break;
+      case 3: into(std::integral_constant<int, 3>(), packed_.input(panel), projected(panel)); break;
+      default: into(std::integral_constant<int, 4>(), packed_.input(panel), projected(panel));
+    }
+    if (size_.cell != kGRUBefore || panel % 4) return;
+    const int64_t n = panel / 4;
+    into(std::integral_constant<int, 4>(), packed_.input_candidate(n), projected_candidate(n));
+  }
+
+  void item(int64_t visit, int phase, int64_t panel) {
+    if (walk_.at() != visit) go(visit);
+    switch (size_.cell) {
+      case kLSTM: return lstm(panel);
+      case kGRUAfter: return gru_after(panel);
+      case kGRUBefore: return phase == 0 ? gru_gates(panel) : gru_candidate(panel);
+      default: return elman(panel);
+    }
+  }
+
+ private:
+  // Where the inputs of a chunk stand, and which of them is the first of each visit.
+  void find_inputs(int64_t visit) {
+    const int64_t begin = visit - visit % chunk_;
+    if (begin == begin_) return;
+    begin_ = begin;
+    inputs_.clear();
+    firsts_.clear();
+    for (int64_t v = begin; v < begin + chunk_ && v < size_.steps; ++v) {
+      firsts_.push_back(inputs_.size());
+      walk_.each_valid(v, [&](int64_t step, int64_t row) {
+        inputs_.push_back(net_.inputs + at(step, row, size_.inputs));
+      });
+    }
+  }
+
+  void go(int64_t visit) {
+    find_inputs(visit);
+    walk_.go(visit);
+    step_ = walk_.step(visit);
+    first_ = firsts_[visit - begin_];
+    const int64_t count = walk_.rows().size();
+    start_.resize(count);
+    start_c_.resize(count);
+    passed_.resize(count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = walk_.rows()[i], before = walk_.before()[i], h = size_.hidden;
+      const bool restart = net_.restarts && net_.restarts[step_ * size_.rows + row];
+      start_[i] = restart ? net_.fresh.h + row * h
+                  : before < 0 ? net_.begin.h + row * h
+                               : net_.outputs + at(before, row, h);
+      if (has_c(size_.cell)) start_c_[i] = (restart ? net_.fresh.c : net_.final.c) + row * h;
+      passed_[i] = passed(row);
+    }
+  }
+
+  int64_t at(int64_t step, int64_t row, int64_t width) const {
+    return (step * size_.rows + row) * width;
+  }
+  int64_t width() const { return gates(size_.cell) * size_.hidden; }
+  // Projected inputs of a panel: of one row of a chunk after the other.
+  float* projected(int64_t panel) const { return projected_ + panel * packed_.vectors() * kGroup * capacity_; }
+  float* projected_candidate(int64_t panel) const {
+    return projected_ + (packed_.main_width() + panel * 4 * kGroup) * capacity_;
+  }
+  // Those of this step.
+  Start begin_with(const float* projected, int vectors) const {
+    return {projected + first_ * vectors * kGroup, vectors * kGroup};
+  }
+  float* columns(int64_t row) const {
+    return net_.columns ? net_.columns + at(step_, row, width()) : nullptr;
+  }
+  float* outputs(int64_t row) const { return net_.outputs + at(step_, row, size_.hidden); }
+  float* passed(int64_t row) const {
+    if (net_.extra) return net_.extra + at(step_, row, size_.hidden);
+    return packed_.passed() + row * size_.hidden;
+  }
+
+  void keep_start(int64_t i, int64_t row, int64_t unit, int64_t lanes) const {
+    if (!net_.columns) return;
+    const int64_t place = at(step_, row, size_.hidden) + unit;
+    store(net_.starts.h + place, load(start_[i] + unit, lanes), lanes);
+  }
+
+  // Zeros for the rows that do not count here.
+  void skip(int64_t unit, int64_t units) const {
+    const int64_t count = units < size_.hidden - unit ? units : size_.hidden - unit;
+    for (const int64_t row : walk_.idle()) {
+      const int64_t place = at(step_, row, size_.hidden) + unit, bytes = count * sizeof(float);
+      __builtin_memset(net_.outputs + place, 0, bytes);
+      if (!net_.columns) continue;
+      for (int g = 0; g < gates(size_.cell); ++g) {
+        __builtin_memset(columns(row) + g * size_.hidden + unit, 0, bytes);
+      }
+      if (net_.extra) __builtin_memset(net_.extra + place, 0, bytes);
+      __builtin_memset(net_.starts.h + place, 0, bytes);
+      if (net_.starts.c) __builtin_memset(net_.starts.c + place, 0, bytes);
+    }
+  }
+
+  void lstm(int64_t panel) {
+    const int64_t h = size_.hidden, first = panel * kGroup;
+    const Segment segment{start_.data(), h};
+    const Start begin = begin_with(projected(panel), 4);
+    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+      const int64_t row = walk_.rows()[i];
+      float *kept = columns(row), *y = outputs(row), *c_now = net_.final.c + row * h;
+      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+        F s[4];
+        for (int g = 0; g < 4; ++g) {
+          const F sum = load(sums + g * kGroup + offset);
+          s[g] = g == 2 ? tanh(sum) : sigmoid(sum);
+        }
+        const F old = load(start_c_[i] + unit, lanes);
+        const F c = s[1] * old + s[0] * s[2];
+        store(c_now + unit, c, lanes);
+        store(y + unit, s[3] * tanh(c), lanes);
+        if (kept) {
+          for (int g = 0; g < 4; ++g) store(kept + g * h + unit, s[g], lanes);
+          store(net_.starts.c + at(step_, row, h) + unit, old, lanes);
+          keep_start(i, row, unit, lanes);
+        }
+      });
+    });
+    skip(first, kGroup);
+  }
+
+  void gru_after(int64_t panel) {
+    const int64_t h = size_.hidden, first = panel * kGroup;
+    const Segment segment{start_.data(), h};
+    const Start projections = begin_with(projected(panel), 3);
+    product<3>(&segment, 1, start_.size(), packed_.recurrent(panel), Start{}, [&](int64_t i, const float* sums) {
+      const int64_t row = walk_.rows()[i];
+      const float* z = projections.first + i * projections.stride;
+      float *kept = columns(row), *y = outputs(row);
+      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+        F s[3], x[3];
+        for (int g = 0; g < 3; ++g) {
+          s[g] = load(sums + g * kGroup + offset);
+          x[g] = load(z + g * kGroup + offset);
+        }
+        const F reset = sigmoid(s[0] + x[0]), update = sigmoid(s[1] + x[1]);
+        const F h_n = s[2] + load_bias(net_.candidate_bias, unit, lanes);
+        const F n = tanh(x[2] + reset * h_n);
+        store(y + unit, n + update * (load(start_[i] + unit, lanes) - n), lanes);
+        if (kept) {
+          store(kept + unit, reset, lanes);
+          store(kept + h + unit, update, lanes);
+          store(kept + 2 * h + unit, n, lanes);
+          store(net_.extra + at(step_, row, h) + unit, h_n, lanes);
+          keep_start(i, row, unit, lanes);
+        }
+      });
+    });
+    skip(first, kGroup);
+  }
+
+  // What the candidate of a GRU that resets first must wait for.
+  void gru_gates(int64_t panel) {
+    const int64_t h = size_.hidden, first = panel * kGroup;
+    const Segment segment{start_.data(), h};
+    const Start begin = begin_with(projected(panel), 2);
+    product<2>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+      const int64_t row = walk_.rows()[i];
+      float *kept = columns(row), *through = passed(row);
+      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+        F s[2];
+        for (int g = 0; g < 2; ++g) s[g] = sigmoid(load(sums + g * kGroup + offset));
+        store(through + unit, s[0] * load(start_[i] + unit, lanes), lanes);
+        store(updates(row) + unit, s[1], lanes);
+        if (kept) {
+          store(kept + unit, s[0], lanes);
+          keep_start(i, row, unit, lanes);
+        }
+      });
+    });
+    skip(first, kGroup);
+  }
+
+  float* updates(int64_t row) const {
+    if (net_.columns) return columns(row) + size_.hidden;
+    return packed_.passed() + (size_.rows + row) * size_.hidden;
+  }
+
+  // Panels are those of `gru_gates`, and every fourth brings the units of four.
+  void gru_candidate(int64_t panel) {
+    if (panel % 4) return;
+    const int64_t h = size_.hidden, first = panel * kGroup;
+    const Segment segment{passed_.data(), h};
+    const Start begin = begin_with(projected_candidate(panel / 4), 4);
+    const float* weights = packed_.recurrent_candidate(panel / 4);
+    product<4>(&segment, 1, passed_.size(), weights, begin, [&](int64_t i, const float* sums) {
+      const int64_t row = walk_.rows()[i];
+      float *kept = columns(row), *y = outputs(row);
+      for (int64_t group = 0; group < 4; ++group) {
+        each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
+          const F n = tanh(load(sums + group * kGroup + offset));
+          const F old = load(start_[i] + unit, lanes);
+          store(y + unit, n + load(updates(row) + unit, lanes) * (old - n), lanes);
+          if (kept) store(kept + 2 * h + unit, n, lanes);
+        });
+      }
+    });
+  }
+
+  void elman(int64_t panel) {
+    const int64_t h = size_.hidden, first = panel * 4 * kGroup;
+    const Segment segment{start_.data(), h};
+    const Start begin = begin_with(projected(panel), 4);
+    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+      const int64_t row = walk_.rows()[i];
+      float *kept = columns(row), *y = outputs(row);
+      for (int64_t group = 0; group < 4; ++group) {
+        each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
+          const F s = load(sums + group * kGroup + offset);
+          store(y + unit, activation(s), lanes);
+          if (kept) {
+            store(kept + unit, s, lanes);
+            keep_start(i, row, unit, lanes);
+          }
+        });
+      }
+    });
+    skip(first, 4 * kGroup);
+  }
+
+  F activation(F s) const { return size_.cell == kTanh ? tanh(s) : s < F{} ? F{} : s; }
+
+  const Size size_;
+  const Forward net_;
+  const Packed packed_;
+  Walk walk_;
+  const int64_t chunk_, capacity_;  // steps, and rows of them all, whose inputs are projected at once
+  float* const projected_;
+  int64_t step_ = 0, begin_ = -1, first_ = 0;
+  std::vector<int64_t> firsts_;
+  std::vector<const float*> inputs_, start_, start_c_, passed_;
+};
