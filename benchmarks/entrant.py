@@ -62,12 +62,12 @@ class Entrant:
         if not error <= check.TOLERANCE:
             self.out("wrong", f"differs from the reference by {error:.1e}")
 
-    def warm_up(self) -> None:
-        """Calls that do not count; the last one says how many make a turn."""
+    def warm_up(self, least: int) -> None:
+        """Calls that do not count; the last one says how many make a turn, `least` or more."""
         seconds = [self.result.pop("second_call")]
         if seconds[-1] < LONG:
             seconds += self._time(2)
-        self.calls = min(1000, math.ceil(TURN / seconds[-1]))
+        self.calls = min(1000, max(least, math.ceil(TURN / seconds[-1])))
         self.turn = self.calls * seconds[-1]
 
     def take_turn(self) -> None:

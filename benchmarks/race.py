@@ -22,6 +22,7 @@ class Budget(NamedTuple):
 
     seconds: float  # of each peer and case, about
     rounds: int  # at least
+    calls: int = 1  # of each turn, at least
 
 
 class Race:
@@ -96,7 +97,7 @@ class Race:
     def _time(self, entrants: list[Entrant]) -> None:
         for entrant in entrants:
             if entrant.racing:
-                entrant.warm_up()
+                entrant.warm_up(self.budget.calls)
         racing = [entrant for entrant in entrants if entrant.racing]
         if not racing:
             return
