@@ -82,7 +82,7 @@ class BackwardLoop {
   void with_product(int64_t panel, Use use) const {
     const int64_t h = size_.hidden;
     const bool gru_after = size_.cell == kGRUAfter;
-    const int64_t length = size_.cell == kLSTM ? 4 * h : size_.cell >= kTanh ? h : 2 * h;
+    const int64_t length = main_depth(size_) - (gru_after ? h : 0);
     const Segment segments[2] = {{pending_.data(), length}, {pending_extra_.data(), h}};
     const float* weights = main_weights(size_, net_, panel);
     product<4>(segments, gru_after ? 2 : 1, products_, weights, Start{}, use);

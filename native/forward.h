@@ -14,7 +14,7 @@ class ForwardLoop {
         packed_(size, net),
         walk_(size, net.mask, net.reverse, first, stride),
         chunk_(chunk),
-        capacity_(chunk_ * ((size.rows - first + stride - 1) / stride)),
+        capacity_(chunk_ * rows_from(size, first, stride)),
         projected_(packed_.projected() + chunk_ * skipped * packed_width(size)) {}
 
   static int phases(int32_t cell) { return cell == kGRUBefore ? 2 : 1; }

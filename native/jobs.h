@@ -5,7 +5,7 @@
 
 constexpr int64_t kRowsOfJob = 48;
 constexpr int64_t kLeastRows = 6;
-constexpr int64_t kStretches = 16;
+constexpr int64_t kStretches = 16;  // of time; after each the rows are shared anew
 #ifdef RNNJAX_SMALL  // tests share even the smallest work
 constexpr int64_t kCachedWeights = 4096, kSmallCall = 0, kSmallStep = 0, kSmallProducts = 0;
 #else
@@ -48,7 +48,7 @@ class RowJobs final : public Jobs<Loop, Net> {
     for (const Net& net : nets) {
       for (int64_t job = 0, skipped = 0; job < jobs; ++job) {
         loops_.emplace_back(size, net, this->chunk_, job, jobs, skipped);
-        skipped += (size.rows - job + jobs - 1) / jobs;
+        skipped += rows_from(size, job, jobs);
       }
     }
   }

@@ -1,7 +1,7 @@
 // Fresh memory in large pages.
 //
 // XLA takes new memory for every call, and the system hands it out page by page, when it is first
-// written: with pages of 4 KiB that took a tenth to a third of a training step (benchmarks/NOTES.md).
+// written: with pages of 4 KiB that took up to a fifth of a training step (benchmarks/NOTES.md).
 #ifndef RNNJAX_PAGES_H_
 #define RNNJAX_PAGES_H_
 

@@ -3,12 +3,17 @@
 // A row that does not count at a step is left out of the step's product: it costs nothing but the
 // zeros that are written. The rows of an operand are found through pointers, so nothing is moved.
 
+// How many rows there are from `first` on, in strides.
+static inline int64_t rows_from(const Size& size, int64_t first, int64_t stride) {
+  return (size.rows - first + stride - 1) / stride;
+}
+
 // The rows `first, first + stride, ...` on their way through time.
 class Walk {
  public:
   Walk(const Size& size, const bool* mask, bool reverse, int64_t first, int64_t stride)
       : size_(size), mask_(mask), reverse_(reverse), first_(first), stride_(stride) {
-    const int64_t count = (size.rows - first + stride - 1) / stride;
+    const int64_t count = rows_from(size, first, stride);
     last_.assign(count, -1);
     rows_.reserve(count);
     before_.reserve(count);

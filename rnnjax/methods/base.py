@@ -43,7 +43,7 @@ class Method(Protocol):
 
     One that also has `run_together(calls, stack)`, and `runs_together(call)` to say whether that
     pays, is given both directions at once, as calls that differ in arrays and direction alone.
-    `stack` are the params of them all with a leading axis, or None.
+    `stack` are the params of them all with a leading axis.
     """
 
     def why_not(self, call: Call) -> str | None:

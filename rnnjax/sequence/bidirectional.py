@@ -17,9 +17,9 @@ def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = con
     """Make a layer that reads every sequence both ways, with weights of their own.
 
     Params and carry lead with an axis of 2: forwards, then backwards. Both directions run side by
-    side: in the compiled loops each reads the sequence its own way, and elsewhere they are one
-    vmapped run, so a cell is one scan with one batched matmul. The backward half of a padded row
-    begins at its own last valid step, and `ys[t]` answers `xs[t]` in both halves.
+    side. On CPU `Native` and `Fused` let each read the sequence its own way; else, and with noise,
+    they are one vmapped run, so a cell is one scan with one batched matmul. The backward half of
+    a padded row begins at its own last valid step, and `ys[t]` answers `xs[t]` in both halves.
 
     `resets[t]` restarts either direction before it reads step t, as in `unroll`: backwards that
     cuts between t + 1 and t. For packed segments, whose two directions need different resets,

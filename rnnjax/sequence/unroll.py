@@ -181,13 +181,15 @@ def unroll_both_ways(
 ) -> tuple[PyTree, PyTree]:
     """The same with two networks, of which the second reads the other way.
 
-    Params, carry, keys and results lead with an axis of 2.
+    Params, carry, keys and results lead with an axis of 2. Noise may vary over time, and is drawn
+    in the order of reading: with it the sequence is turned around, whatever the method.
     """
     first = jax.eval_shape(lambda tree: pick(tree, 0), params)
     call = abstract_call(cell, first, sequence, reverse)
     chosen: Any = choose(function, method, call).method
-    if hasattr(chosen, "runs_together") and chosen.runs_together(call):
-        return run_together(cell, chosen, reverse, params, sequence, carry, key)
+    silent = key is None or cell.prepare is None
+    if silent and hasattr(chosen, "runs_together") and chosen.runs_together(call):
+        return run_together(cell, chosen, reverse, params, sequence, carry)
     one_way = functools.partial(run, cell, chosen, reverse)
     return by_turning_around(one_way, params, sequence, carry, key)
 
@@ -235,16 +237,13 @@ def run_together(
     params: PyTree,
     sequence: Sequence,
     carry: PyTree,
-    keys: Any,
 ) -> tuple[PyTree, PyTree]:
     """Two networks side by side, the second the other way; results as in `unroll_both_ways`."""
     calls = tuple(
-        make_call(cell, turned, pick(params, i), sequence, pick(carry, i), pick(keys, i))
+        make_call(cell, turned, pick(params, i), sequence, pick(carry, i), None)
         for i, turned in enumerate((reverse, not reverse))
     )
-    noisy = keys is not None and cell.prepare is not None  # then each call has params of its own
-    results = method.run_together(calls, None if noisy else params)
-    (first, forward), (second, backward) = results
+    (first, forward), (second, backward) = method.run_together(calls, params)
     return jax.tree.map(lambda a, b: jnp.stack([a, b]), first, second), (forward, backward)
 
 

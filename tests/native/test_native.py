@@ -175,6 +175,20 @@ def test_vmap_over_both_directions(one_device):
     compare.assert_close(got, wanted)
 
 
+def test_noise_over_time_is_the_same_with_every_method():
+    """It is drawn in the order of reading, for each direction with a key of its own."""
+
+    def prepare(key, params, xs):
+        return params, xs * jax.random.normal(key, xs.shape)
+
+    layer = rnnjax.bidirectional(registry.CELLS["lstm"](5)._replace(prepare=prepare))
+    params, xs = layer.init(jax.random.key(0), FEATURES), jnp.ones((6, 2, FEATURES))
+    run = functools.partial(layer.apply, params, xs, key=jax.random.key(1))
+    wanted = run(method=rnnjax.Scan())
+    for method in (rnnjax.Native(), rnnjax.Fused()):
+        compare.assert_close(run(method=method), wanted)
+
+
 def test_many_networks():
     cell, params, xs, _ = problem("elman", 4, 2, 5)
     several = jax.tree.map(lambda a: jnp.stack([a * k for k in range(1, 7)]), params)
@@ -217,6 +231,8 @@ def test_both_directions_are_one_call_without_turning_anything_around(one_device
     run = jax.jit(functools.partial(layer.apply, method=rnnjax.Native()))
     text = run.lower(params, jnp.ones((6, 2, FEATURES))).compile().as_text()
     assert text.count('custom_call_target="rnnjax_') == 1 and " reverse(" not in text
+    width = params.w_ih.shape[-1]
+    assert f"f32[2,{FEATURES},{width}]" in text and f"f32[{FEATURES},{width}]" not in text
 
 
 def by_hand(signature):

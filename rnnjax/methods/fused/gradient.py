@@ -157,6 +157,21 @@ def after_loop(problem: Problem, network: Any, result: Any, dparams: PyTree) -> 
     return typed(gradients, operands._replace(params=params, mask=None, restarts=None, stack=None))
 
 
+def weight_gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
+    """The gradients of params, one network after the other."""
+    results = []
+    for params, xs, deltas, starts, mask in networks:
+        if problem.loops.skip_padding:  # else it is zero already
+            xs = without_padding(xs, mask)
+        results.append(problem.equations.gradients(xs, deltas, starts, params, problem.dtype))
+    return results
+
+
+def without_padding(xs: Array, mask: Array | None) -> Array:
+    """Zero what stands there before it comes to a product: 0 times NaN is NaN."""
+    return xs if mask is None else keep(mask, xs, zeros_like(xs))
+
+
 def each(function: Any, problem: Problem, networks: tuple[tuple[PyTree, Any], ...]) -> Any:
     """One of the three above; under `vmap` it is called with more networks."""
     return apart(functools.partial(function, problem))(networks)

@@ -17,6 +17,7 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.equations import Columns, Equations
+from rnnjax.methods.fused.gradient import weight_gradients
 from rnnjax.methods.fused.problem import (
     Directions,
     Flags,
@@ -24,7 +25,6 @@ from rnnjax.methods.fused.problem import (
     Loops,
     Problem,
     Run,
-    gradients,
     typed,
 )
 from rnnjax.methods.fused.schedule import Part, gradient_plan, inference_plan, sweep
@@ -249,4 +249,4 @@ def infer_each(
     return each(functools.partial(infer, keep_starts=keep_starts))(problem, directions, runs)
 
 
-LOOPS = Loops(infer_each, each(forward), each(backward), gradients, skip_padding=False)
+LOOPS = Loops(infer_each, each(forward), each(backward), weight_gradients, skip_padding=False)

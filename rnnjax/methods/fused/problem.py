@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnjax._typing import Array, Bool, PyTree
-from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Equations
 from rnnjax.methods.fused.forms import equations_of
 
@@ -113,21 +112,6 @@ class Kept(NamedTuple):
 
     columns: tuple[Array, ...] | None
     starts: PyTree
-
-
-def gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
-    """The gradients of params, one network after the other."""
-    results = []
-    for params, xs, deltas, starts, mask in networks:
-        if problem.loops.skip_padding:  # else it is zero already
-            xs = without_padding(xs, mask)
-        results.append(problem.equations.gradients(xs, deltas, starts, params, problem.dtype))
-    return results
-
-
-def without_padding(xs: Array, mask: Array | None) -> Array:
-    """Zero what stands there before it comes to a product: 0 times NaN is NaN."""
-    return xs if mask is None else keep(mask, xs, zeros_like(xs))
 
 
 def typed(tree: PyTree, like: PyTree) -> PyTree:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from rnnjax._typing import PyTree
 from rnnjax.cells.dtypes import promote
 from rnnjax.methods.base import Call
-from rnnjax.methods.fused.gradient import Operands, whole_sequence
-from rnnjax.methods.fused.problem import Loops, Problem, without_padding
+from rnnjax.methods.fused.gradient import Operands, whole_sequence, without_padding
+from rnnjax.methods.fused.problem import Loops, Problem
 from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.reverse_only import reverse_mode
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.methods.fused.batching import as_rows
+from rnnjax.methods.fused.gradient import weight_gradients
 from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Products, Run
-from rnnjax.methods.fused.problem import gradients as one_by_one
 from rnnjax.methods.native import partition
 from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, GRADIENTS, call, given
 from rnnjax.methods.native.kinds import Kind, known
@@ -138,7 +138,7 @@ def gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
     """The gradients of all weights; where rows stand on several devices, XLA has to add them up."""
     kind = known(problem.form)
     if not partition.rows_are_here():
-        return one_by_one(problem, networks)
+        return weight_gradients(problem, networks)
     arrays, present = [], []
     for params, xs, deltas, starts, mask in map(with_axis_of_rows, networks):
         others = deltas[1] if kind.extra else ABSENT

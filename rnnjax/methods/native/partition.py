@@ -16,7 +16,7 @@ ROWS = "b"
 
 
 def rows_are_here() -> bool:
-    """Whether all rows that a call sees stand on one device."""
+    """Whether all rows that a call sees are known to stand on one device."""
     return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
