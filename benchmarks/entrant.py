@@ -12,7 +12,7 @@ import check
 from cases import Case
 from client import Worker, WorkerError
 
-TURN = 0.005  # seconds that a turn lasts at least; faster calls are repeated
+TURN = 0.02  # seconds that a turn lasts at least; faster calls are repeated
 LONG = 0.1  # seconds of a second call after which a third would warm nothing up
 
 

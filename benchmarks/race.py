@@ -22,7 +22,7 @@ class Budget(NamedTuple):
 
     seconds: float  # of each peer and case, about
     rounds: int  # at least
-    calls: int = 1  # of each turn, at least
+    calls: int = 3  # of each turn, at least
 
 
 class Race:

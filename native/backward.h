@@ -23,14 +23,16 @@ class BackwardLoop {
 
   void project(int64_t, int64_t) {}
 
-  void item(int64_t visit, int phase, int64_t panel) {
+  void run(int64_t visit, int phase, Panels panels) {
     if (walk_.at() != visit) go(visit);
-    if (phase == 1) {
-      if (visit < size_.steps) reset_gate(panel);
-    } else if (visit == size_.steps) {
-      finish(panel);
-    } else {
-      deltas(panel);
+    for (int64_t panel = panels.first; panel < panels.first + panels.count; ++panel) {
+      if (phase == 1) {
+        if (visit < size_.steps) reset_gate(panel);
+      } else if (visit == size_.steps) {
+        finish(panel);
+      } else {
+        deltas(panel);
+      }
     }
   }
 
@@ -85,7 +87,9 @@ class BackwardLoop {
     const int64_t length = main_depth(size_) - (gru_after ? h : 0);
     const Segment segments[2] = {{pending_.data(), length}, {pending_extra_.data(), h}};
     const float* weights = main_weights(size_, net_, panel);
-    product<4>(segments, gru_after ? 2 : 1, products_, weights, Start{}, use);
+    products<4>(Panels{panel, 1}, false, segments, gru_after ? 2 : 1, products_,
+                [&](int64_t) { return Factors{weights, Start{}}; },
+                [&](int64_t, int64_t i, const float* sums) { use(i, sums); });
     for (int64_t i = products_; i < (int64_t)order_.size(); ++i) use(i, nullptr);
   }
 
@@ -184,7 +188,8 @@ class BackwardLoop {
     const int64_t h = size_.hidden;
     const Segment segment{candidate_.data(), h};
     const float* weights = candidate_weights(size_, net_, panel);
-    product<4>(&segment, 1, order_.size(), weights, Start{}, [&](int64_t i, const float* sums) {
+    const auto of = [&](int64_t) { return Factors{weights, Start{}}; };
+    products<4>(Panels{panel, 1}, false, &segment, 1, order_.size(), of, [&](int64_t, int64_t i, const float* sums) {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
         const int64_t place = at(step_, row, h) + unit;

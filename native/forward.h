@@ -41,13 +41,13 @@ class ForwardLoop {
     into(std::integral_constant<int, 4>(), packed_.input_candidate(n), projected_candidate(n));
   }
 
-  void item(int64_t visit, int phase, int64_t panel) {
+  void run(int64_t visit, int phase, Panels panels) {
     if (walk_.at() != visit) go(visit);
     switch (size_.cell) {
-      case kLSTM: return lstm(panel);
-      case kGRUAfter: return gru_after(panel);
-      case kGRUBefore: return phase == 0 ? gru_gates(panel) : gru_candidate(panel);
-      default: return elman(panel);
+      case kLSTM: return lstm(panels);
+      case kGRUAfter: return gru_after(panels);
+      case kGRUBefore: return phase == 0 ? gru_gates(panels) : gru_candidate(panels);
+      default: return elman(panels);
     }
   }
 
@@ -115,6 +115,13 @@ class ForwardLoop {
     store(net_.starts.h + place, load(start_[i] + unit, lanes), lanes);
   }
 
+  // The products of a step; its operand are rows as long as the carry.
+  template <int VECTORS, class Of, class Use>
+  void products_of(const std::vector<const float*>& rows, Panels panels, Of of, Use use) const {
+    const Segment segment{rows.data(), size_.hidden};
+    products<VECTORS>(panels, walk_.at() % 2, &segment, 1, rows.size(), of, use);
+  }
+
   // Zeros for the rows that do not count here.
   void skip(int64_t unit, int64_t units) const {
     const int64_t count = units < size_.hidden - unit ? units : size_.hidden - unit;
@@ -131,14 +138,15 @@ class ForwardLoop {
     }
   }
 
-  void lstm(int64_t panel) {
-    const int64_t h = size_.hidden, first = panel * kGroup;
-    const Segment segment{start_.data(), h};
-    const Start begin = begin_with(projected(panel), 4);
-    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+  void lstm(Panels panels) {
+    const int64_t h = size_.hidden;
+    const auto of = [&](int64_t panel) {
+      return Factors{packed_.recurrent(panel), begin_with(projected(panel), 4)};
+    };
+    products_of<4>(start_, panels, of, [&](int64_t panel, int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
       float *kept = columns(row), *y = outputs(row), *c_now = net_.final.c + row * h;
-      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+      each_vector(h, panel * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[4];
         for (int g = 0; g < 4; ++g) {
           const F sum = load(sums + g * kGroup + offset);
@@ -155,18 +163,18 @@ class ForwardLoop {
         }
       });
     });
-    skip(first, kGroup);
+    skip(panels.first * kGroup, panels.count * kGroup);
   }
 
-  void gru_after(int64_t panel) {
-    const int64_t h = size_.hidden, first = panel * kGroup;
-    const Segment segment{start_.data(), h};
-    const Start projections = begin_with(projected(panel), 3);
-    product<3>(&segment, 1, start_.size(), packed_.recurrent(panel), Start{}, [&](int64_t i, const float* sums) {
+  void gru_after(Panels panels) {
+    const int64_t h = size_.hidden;
+    const auto of = [&](int64_t panel) { return Factors{packed_.recurrent(panel), Start{}}; };
+    products_of<3>(start_, panels, of, [&](int64_t panel, int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
+      const Start projections = begin_with(projected(panel), 3);
       const float* z = projections.first + i * projections.stride;
       float *kept = columns(row), *y = outputs(row);
-      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+      each_vector(h, panel * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[3], x[3];
         for (int g = 0; g < 3; ++g) {
           s[g] = load(sums + g * kGroup + offset);
@@ -185,18 +193,19 @@ class ForwardLoop {
         }
       });
     });
-    skip(first, kGroup);
+    skip(panels.first * kGroup, panels.count * kGroup);
   }
 
   // What the candidate of a GRU that resets first must wait for.
-  void gru_gates(int64_t panel) {
-    const int64_t h = size_.hidden, first = panel * kGroup;
-    const Segment segment{start_.data(), h};
-    const Start begin = begin_with(projected(panel), 2);
-    product<2>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+  void gru_gates(Panels panels) {
+    const int64_t h = size_.hidden;
+    const auto of = [&](int64_t panel) {
+      return Factors{packed_.recurrent(panel), begin_with(projected(panel), 2)};
+    };
+    products_of<2>(start_, panels, of, [&](int64_t panel, int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
       float *kept = columns(row), *through = passed(row);
-      each_vector(h, first, [&](int64_t unit, int64_t lanes, int64_t offset) {
+      each_vector(h, panel * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
         F s[2];
         for (int g = 0; g < 2; ++g) s[g] = sigmoid(load(sums + g * kGroup + offset));
         store(through + unit, s[0] * load(start_[i] + unit, lanes), lanes);
@@ -207,7 +216,7 @@ class ForwardLoop {
         }
       });
     });
-    skip(first, kGroup);
+    skip(panels.first * kGroup, panels.count * kGroup);
   }
 
   float* updates(int64_t row) const {
@@ -216,17 +225,17 @@ class ForwardLoop {
   }
 
   // Panels are those of `gru_gates`, and every fourth brings the units of four.
-  void gru_candidate(int64_t panel) {
-    if (panel % 4) return;
-    const int64_t h = size_.hidden, first = panel * kGroup;
-    const Segment segment{passed_.data(), h};
-    const Start begin = begin_with(projected_candidate(panel / 4), 4);
-    const float* weights = packed_.recurrent_candidate(panel / 4);
-    product<4>(&segment, 1, passed_.size(), weights, begin, [&](int64_t i, const float* sums) {
+  void gru_candidate(Panels panels) {
+    const int64_t h = size_.hidden, begin = (panels.first + 3) / 4, end = (panels.first + panels.count + 3) / 4;
+    const auto of = [&](int64_t panel) {
+      return Factors{packed_.recurrent_candidate(panel), begin_with(projected_candidate(panel), 4)};
+    };
+    const Panels wide{begin, end - begin};
+    products_of<4>(passed_, wide, of, [&](int64_t panel, int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
       float *kept = columns(row), *y = outputs(row);
       for (int64_t group = 0; group < 4; ++group) {
-        each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
+        each_vector(h, (panel * 4 + group) * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
           const F n = tanh(load(sums + group * kGroup + offset));
           const F old = load(start_[i] + unit, lanes);
           store(y + unit, n + load(updates(row) + unit, lanes) * (old - n), lanes);
@@ -236,15 +245,16 @@ class ForwardLoop {
     });
   }
 
-  void elman(int64_t panel) {
-    const int64_t h = size_.hidden, first = panel * 4 * kGroup;
-    const Segment segment{start_.data(), h};
-    const Start begin = begin_with(projected(panel), 4);
-    product<4>(&segment, 1, start_.size(), packed_.recurrent(panel), begin, [&](int64_t i, const float* sums) {
+  void elman(Panels panels) {
+    const int64_t h = size_.hidden;
+    const auto of = [&](int64_t panel) {
+      return Factors{packed_.recurrent(panel), begin_with(projected(panel), 4)};
+    };
+    products_of<4>(start_, panels, of, [&](int64_t panel, int64_t i, const float* sums) {
       const int64_t row = walk_.rows()[i];
       float *kept = columns(row), *y = outputs(row);
       for (int64_t group = 0; group < 4; ++group) {
-        each_vector(h, first + group * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
+        each_vector(h, (panel * 4 + group) * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
           const F s = load(sums + group * kGroup + offset);
           store(y + unit, activation(s), lanes);
           if (kept) {
@@ -254,7 +264,7 @@ class ForwardLoop {
         });
       }
     });
-    skip(first, 4 * kGroup);
+    skip(panels.first * 4 * kGroup, panels.count * 4 * kGroup);
   }
 
   F activation(F s) const { return size_.cell == kTanh ? tanh(s) : s < F{} ? F{} : s; }

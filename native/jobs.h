@@ -66,7 +66,7 @@ class RowJobs final : public Jobs<Loop, Net> {
         for (int64_t panel = 0; panel < this->panels_; ++panel) loop.project(visit, panel);
       }
       for (int part = 0; part < Loop::phases(this->size_.cell); ++part) {
-        for (int64_t panel = 0; panel < this->panels_; ++panel) loop.item(visit, part, panel);
+        loop.run(visit, part, Panels{0, this->panels_});
       }
     }
   }
@@ -101,7 +101,7 @@ class PanelJobs final : public Jobs<Loop, Net> {
     const int64_t of_chunk = lead + this->chunk_ * parts_;
     const int64_t first = (phase - 1) / of_chunk * this->chunk_, rest = (phase - 1) % of_chunk - lead;
     if (rest < 0) return loop.project(first, panel);
-    loop.item(first + rest / parts_, rest % parts_, panel);
+    loop.run(first + rest / parts_, rest % parts_, Panels{panel, 1});
   }
 
  private:

@@ -9,9 +9,14 @@ struct Matrix {
 // 16 columns, for every row; those beyond `count` are zero, and all are without values.
 static inline void pack_group(const Matrix& from, int64_t column, int64_t count, float* to, int64_t stride) {
   const int64_t some = count < 0 || !from.values ? 0 : count < kGroup ? count : kGroup;
+  const float* values = some > 0 ? from.values + from.first + column : nullptr;
   for (int64_t k = 0; k < from.depth; ++k, to += stride) {
-    if (some < kGroup) __builtin_memset(to, 0, kGroup * sizeof(float));
-    if (some > 0) __builtin_memcpy(to, from.values + from.first + k * from.width + column, some * sizeof(float));
+    if (some == kGroup) {  // a size that the compiler knows
+      __builtin_memcpy(to, values + k * from.width, kGroup * sizeof(float));
+    } else {
+      __builtin_memset(to, 0, kGroup * sizeof(float));
+      if (some > 0) __builtin_memcpy(to, values + k * from.width, some * sizeof(float));
+    }
   }
 }
 

@@ -94,36 +94,63 @@ static inline void some_rows(int64_t rows, const Segment* segments, int count, i
   }
 }
 
-// All rows, a tile at a time: `place(first)` says where the sums of a tile are written, VECTORS *
-// 16 numbers a row, and `use(first, count)` takes them.
-template <int VECTORS, class Place, class Use>
-static inline void tiles(const Segment* segments, int count, int64_t rows, const float* panel, Start start,
-                         Place place, Use use) {
-  constexpr int kRows = tile_rows<VECTORS>();
-  for (int64_t first = 0; first < rows; first += kRows) {
-    const int64_t some = rows - first < kRows ? rows - first : kRows;
-    some_rows<kRows, VECTORS>(some, segments, count, first, panel, start, place(first));
-    use(first, some);
-  }
-}
+// Neighbouring panels.
+struct Panels {
+  int64_t first, count;
+};
 
-// `use(row, sums)` takes the sums of one row after the other.
-template <int VECTORS, class Use>
-static inline void product(const Segment* segments, int count, int64_t rows, const float* panel, Start start,
-                           Use use) {
-  alignas(64) float sums[tile_rows<VECTORS>() * VECTORS * kGroup];
-  tiles<VECTORS>(
-      segments, count, rows, panel, start, [&](int64_t) { return sums; },
-      [&](int64_t first, int64_t some) {
-        for (int64_t r = 0; r < some; ++r) use(first + r, sums + r * VECTORS * kGroup);
-      });
+// What a panel multiplies rows with, and begins with.
+struct Factors {
+  const float* weights;
+  Start start;
+};
+
+constexpr int64_t kTogether = 4;  // panels
+
+// Where a tile of some rows begins: all tiles are about as large.
+template <int VECTORS>
+struct Tiles {
+  static constexpr int kRows = tile_rows<VECTORS>();
+  explicit Tiles(int64_t all) : rows(all), count((all + kRows - 1) / kRows) {}
+  int64_t begin(int64_t tile) const { return rows * tile / count; }
+  const int64_t rows, count;
+};
+
+// The product of all rows with each of some panels: `of(panel)` says what it takes, and
+// `use(panel, row, sums)` takes the sums of a row. Where all rows are one tile, the products of
+// several panels come first: `use` is a chain of functions, which takes hardly longer for all of
+// them, and `turned` begins with the last panel: in turns, some of the weights are still at hand.
+template <int VECTORS, class Of, class Use>
+static inline void products(Panels panels, bool turned, const Segment* segments, int count, int64_t rows, Of of,
+                            Use use) {
+  constexpr int kRows = tile_rows<VECTORS>(), kWidth = VECTORS * kGroup;
+  alignas(64) float sums[kTogether][kRows * kWidth];
+  const Tiles<VECTORS> tiles(rows);
+  const bool few = tiles.count == 1;
+  const int64_t together = few ? kTogether : 1, last = panels.first + panels.count - 1;
+  const auto panel_at = [&](int64_t i) { return few && turned ? last - i : panels.first + i; };
+  for (int64_t i = 0; i < panels.count; i += together) {
+    const int64_t group = std::min(together, panels.count - i);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;
+      for (int64_t j = 0; j < group; ++j) {
+        const Factors factors = of(panel_at(i + j));
+        some_rows<kRows, VECTORS>(some, segments, count, first, factors.weights, factors.start, sums[j]);
+      }
+      for (int64_t r = 0; r < some; ++r) {
+        for (int64_t j = 0; j < group; ++j) use(panel_at(i + j), first + r, sums[j] + r * kWidth);
+      }
+    }
+  }
 }
 
 // Writes the sums of all rows.
 template <int VECTORS>
 static inline void product_into(const Segment& segment, int64_t rows, const float* panel, Start start,
                                 float* out) {
-  tiles<VECTORS>(
-      &segment, 1, rows, panel, start, [&](int64_t first) { return out + first * VECTORS * kGroup; },
-      [](int64_t, int64_t) {});
+  const Tiles<VECTORS> tiles(rows);
+  for (int64_t t = 0; t < tiles.count; ++t) {
+    const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;
+    some_rows<tiles.kRows, VECTORS>(some, &segment, 1, first, panel, start, out + first * VECTORS * kGroup);
+  }
 }
