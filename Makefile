@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
-# Half an hour of timing on two cores; close other load first.
+# Three quarters of an hour of timing on two cores; close other load first.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/side_by_side.py --odd

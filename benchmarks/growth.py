@@ -24,9 +24,6 @@ from race import Budget
 
 HERE = pathlib.Path(__file__).parent
 NAMES = [session.OURS, "nnx", "torch"]
-# Of a turn: a machine may take back the gigabytes that another peer's turn has left free, and
-# hand them out again slowly; the calls that follow are those of a program that runs on.
-CALLS = 3
 STEPS = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SWEEPS = {"T": tuple((T, 8) for T in STEPS), "B": tuple((100, B) for B in ROWS)}
@@ -103,7 +100,7 @@ def main() -> None:
     with session.progress(console) as bar:
         task = bar.add_task("", total=len(chosen))
         say = lambda text: bar.update(task, description=text)
-        with session.started(NAMES, Budget(0.25, options.rounds, CALLS), say) as (race, record):
+        with session.started(NAMES, Budget(0.25, options.rounds), say) as (race, record):
             for name, reason in record["left_out"].items():
                 console.print(f"left out: {name} ({reason})")
             path = folder / f"growth_{record['machine']['kind']}.json"

@@ -22,7 +22,9 @@ class Budget(NamedTuple):
 
     seconds: float  # of each peer and case, about
     rounds: int  # at least
-    calls: int = 3  # of each turn, at least
+    # Of each turn, at least. What a peer frees, the machine may take back while others run, and
+    # hand out again slowly: most calls should be those of a program that runs on.
+    calls: int = 3
 
 
 class Race:

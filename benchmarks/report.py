@@ -22,13 +22,13 @@ README = ROOT / "README.md"
 MARKS = ("<!-- benchmark -->", "<!-- /benchmark -->")
 READING = (
     "Ratios are the peer's figure over rnnjax's: above 1 rnnjax is faster or smaller. Times are "
-    "medians of single calls; means are geometric. Training is a loss on all outputs and its "
-    "gradient by all weights. Of limit: the time of the matmuls alone, at the speed of a large "
-    "one in the same run, over rnnjax's time. First call: tracing, compilation and first run; "
-    "temporary memory: as the compiler states it; of both, rnnjax's and NNX's. Every result was "
-    "first held against rnnjax's definition in float64, with a largest difference of "
-    "{tolerance:g} of an array's largest value. Haiku's GRU is another function (it resets before "
-    "the product, with two dependent matmuls a step)."
+    "medians of single calls, at least three in each turn; means are geometric. Training is a "
+    "loss on all outputs and its gradient by all weights. Of limit: the time of the matmuls "
+    "alone, at the speed of a large one in the same run, over rnnjax's time. First call: tracing, "
+    "compilation and first run; temporary memory: as the compiler states it; of both, rnnjax's "
+    "and NNX's. Every result was first held against rnnjax's definition in float64, with a "
+    "largest difference of {tolerance:g} of an array's largest value. Haiku's GRU is another "
+    "function (it resets before the product, with two dependent matmuls a step)."
 )
 
 

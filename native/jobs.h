@@ -91,20 +91,25 @@ class PanelJobs final : public Jobs<Loop, Net> {
   int64_t items() const { return this->panels_ * this->count(); }
   int64_t phases() const {
     const int64_t chunks = (visits_ + this->chunk_ - 1) / this->chunk_;
-    return 1 + (Loop::kProjects ? chunks : 0) + visits_ * parts_;
+    return 1 + kLead * (chunks - 1) + visits_ * parts_;
   }
 
   void run(int64_t phase, int64_t item, int thread) override {
-    if (phase == 0) return this->pack(item);
     Loop& loop = loops_[thread][item / this->panels_];
-    const int64_t panel = item % this->panels_, lead = Loop::kProjects ? 1 : 0;
-    const int64_t of_chunk = lead + this->chunk_ * parts_;
-    const int64_t first = (phase - 1) / of_chunk * this->chunk_, rest = (phase - 1) % of_chunk - lead;
+    const int64_t panel = item % this->panels_;
+    if (phase == 0) {
+      this->pack(item);
+      return loop.project(0, panel);  // with the first chunk, while its weights are in the cache
+    }
+    const int64_t of_chunk = kLead + this->chunk_ * parts_, all = kLead + phase - 1;
+    const int64_t first = all / of_chunk * this->chunk_, rest = all % of_chunk - kLead;
     if (rest < 0) return loop.project(first, panel);
     loop.run(first + rest / parts_, rest % parts_, Panels{panel, 1});
   }
 
  private:
+  static constexpr int64_t kLead = Loop::kProjects ? 1 : 0;  // phases of a chunk before its steps
+
   const int64_t visits_, parts_;
   std::vector<std::vector<Loop>> loops_;  // of each thread, of each network
 };

@@ -6,16 +6,27 @@ struct Matrix {
   int64_t depth, width, first;
 };
 
-// 16 columns, for every row; those beyond `count` are zero, and all are without values.
-static inline void pack_group(const Matrix& from, int64_t column, int64_t count, float* to, int64_t stride) {
-  const int64_t some = count < 0 || !from.values ? 0 : count < kGroup ? count : kGroup;
-  const float* values = some > 0 ? from.values + from.first + column : nullptr;
-  for (int64_t k = 0; k < from.depth; ++k, to += stride) {
-    if (some == kGroup) {  // a size that the compiler knows
-      __builtin_memcpy(to, values + k * from.width, kGroup * sizeof(float));
-    } else {
-      __builtin_memset(to, 0, kGroup * sizeof(float));
-      if (some > 0) __builtin_memcpy(to, values + k * from.width, some * sizeof(float));
+// 16 columns of a matrix, of which `count` are there; the others are zero.
+struct Group {
+  int64_t column, count;
+};
+
+constexpr int64_t kAhead = 8;  // rows of a wide matrix are far apart: no processor foresees them
+
+// The same groups of every row, side by side; without values all are zero.
+static inline void pack_groups(const Matrix& from, const Group* groups, int number, float* to) {
+  constexpr int64_t kBytes = kGroup * sizeof(float);
+  for (int64_t k = 0; k < from.depth; ++k) {
+    for (int g = 0; g < number; ++g, to += kGroup) {
+      const int64_t count = from.values ? groups[g].count : 0;
+      const float* values = count > 0 ? from.values + from.first + k * from.width + groups[g].column : nullptr;
+      if (count >= kGroup) {  // a size that the compiler knows
+        __builtin_memcpy(to, values, kBytes);
+        if (k + kAhead < from.depth) __builtin_prefetch(values + kAhead * from.width);
+      } else {
+        __builtin_memset(to, 0, kBytes);
+        if (count > 0) __builtin_memcpy(to, values, count * sizeof(float));
+      }
     }
   }
 }
@@ -23,17 +34,19 @@ static inline void pack_group(const Matrix& from, int64_t column, int64_t count,
 // The gates of 16 units, `hidden` columns apart.
 static inline void pack_gates(const Matrix& from, int64_t hidden, int gates, int64_t panel, float* to) {
   const int64_t unit = panel * kGroup;
-  for (int g = 0; g < gates; ++g) {
-    pack_group(from, g * hidden + unit, hidden - unit, to + g * kGroup, gates * kGroup);
-  }
+  Group groups[4];
+  for (int g = 0; g < gates; ++g) groups[g] = {g * hidden + unit, hidden - unit};
+  pack_groups(from, groups, gates, to);
 }
 
 // 64 units of one gate.
 static inline void pack_units(const Matrix& from, int64_t hidden, int64_t panel, float* to) {
+  Group groups[4];
   for (int j = 0; j < 4; ++j) {
     const int64_t unit = (panel * 4 + j) * kGroup;
-    pack_group(from, unit, hidden - unit, to + j * kGroup, 4 * kGroup);
+    groups[j] = {unit, hidden - unit};
   }
+  pack_groups(from, groups, 4, to);
 }
 
 // 64 rows as columns: `to[k][unit]`, for `depth` columns.

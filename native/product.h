@@ -62,10 +62,15 @@ template <int ROWS, int VECTORS>
   }
 }
 
-// As many rows as the registers hold.
+// As many rows as the registers hold, beside a row of weights.
 template <int VECTORS>
 constexpr int tile_rows() {
-  return (LANES == 16 ? 24 : 12) / VECTORS;
+#if defined(__aarch64__)
+  constexpr bool kMany = true;  // 32 of them, as AVX-512 has
+#else
+  constexpr bool kMany = LANES == 16;
+#endif
+  return (kMany ? 24 : 12) / VECTORS;
 }
 
 // All terms of some rows, block by block.

@@ -32,13 +32,31 @@ inline void pause() {
 // Denormals count as zero while it lives: they are slow, and XLA does the same.
 class FlushDenormals {
  public:
-#if defined(__x86_64__) || defined(__i386__)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushDenormals() { _mm_setcsr(before_); }
+  FlushDenormals() : before_(control()) { set_control(before_ | kFlush); }
+  ~FlushDenormals() { set_control(before_); }
 
  private:
-  unsigned before_;
+#if defined(__x86_64__) || defined(__i386__)
+  using Control = unsigned;
+  static constexpr Control kFlush = 0x8040;
+  static Control control() { return _mm_getcsr(); }
+  static void set_control(Control value) { _mm_setcsr(value); }
+#elif defined(__aarch64__)
+  using Control = uint64_t;
+  static constexpr Control kFlush = 1 << 24;
+  static Control control() {
+    Control value;
+    asm volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
+  }
+  static void set_control(Control value) { asm volatile("msr fpcr, %0" : : "r"(value)); }
+#else
+  using Control = int;
+  static constexpr Control kFlush = 0;
+  static Control control() { return 0; }
+  static void set_control(Control) {}
 #endif
+  const Control before_;
 };
 
 // The processor that runs this thread; -1 where the system does not say.
