@@ -139,7 +139,7 @@ class BackwardLoop {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
         const F dh = total(i, sums, unit, lanes, offset) +
-                     load(net_.doutputs + at(step_, row, h) + unit, lanes);
+                     load(net_.doutputs + at(step_, row, net_.outputs_width) + unit, lanes);
         switch (size_.cell) {
           case kLSTM: return lstm(i, row, unit, lanes, dh);
           case kGRUAfter:

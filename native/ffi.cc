@@ -129,6 +129,12 @@ bool read_size(const Arguments& arguments, const Results& results, size_t over_t
   return true;
 }
 
+// A later network's part of an array; null if there is none.
+template <class T>
+T* side_by_side(T* first, int64_t numbers) {
+  return first ? first + numbers : nullptr;
+}
+
 ffi::Error wrong_number() {
   return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
 }
@@ -147,6 +153,7 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
   Reader<ffi::RemainingArgs> in(arguments, "argument");
   Reader<ffi::RemainingRets> out(results, "result");
   std::vector<Forward> nets(reverse.size());
+  const int64_t all = nets.size() * h;  // outputs of all networks, side by side in an array of the first
   for (size_t n = 0; n < nets.size(); ++n) {
     Forward& net = nets[n];
     net.reverse = reverse[n];
@@ -162,7 +169,9 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
     const bool fresh = net.restarts != nullptr;
     net.fresh.h = in.floats<const float>("fresh.h", {b, h}, !fresh);
     net.fresh.c = in.floats<const float>("fresh.c", {b, h}, !fresh || !c);
-    net.outputs = out.floats<float>("outputs", {t, b, h});
+    float* const outputs = out.floats<float>("outputs", {t, b, all}, n > 0);
+    net.outputs = n > 0 ? side_by_side(nets[0].outputs, n * h) : outputs;
+    net.outputs_width = all;
     net.final.h = out.floats<float>("final.h", {b, h});
     net.final.c = out.floats<float>("final.c", {b, h}, !c);
     net.columns = out.floats<float>("columns", {t * b, g}, !keep);
@@ -191,6 +200,7 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, 
   Reader<ffi::RemainingArgs> in(arguments, "argument");
   Reader<ffi::RemainingRets> out(results, "result");
   std::vector<Backward> nets(reverse.size());
+  const int64_t all = nets.size() * h;
   for (size_t n = 0; n < nets.size(); ++n) {
     Backward& net = nets[n];
     net.reverse = reverse[n];
@@ -199,7 +209,9 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, 
     net.starts.h = in.floats<const float>("starts.h", {t, b, h});
     net.starts.c = in.floats<const float>("starts.c", {t, b, h}, !c);
     net.w_hh = in.matrix("w_hh", h, g, number[n]);
-    net.doutputs = in.floats<const float>("cotangent of outputs", {t, b, h});
+    const float* const doutputs = in.floats<const float>("cotangent of outputs", {t, b, all}, n > 0);
+    net.doutputs = n > 0 ? side_by_side(nets[0].doutputs, n * h) : doutputs;
+    net.outputs_width = all;
     net.dfinal.h = in.floats<const float>("cotangent of final.h", {b, h});
     net.dfinal.c = in.floats<const float>("cotangent of final.c", {b, h}, !c);
     net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
@@ -281,7 +293,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 4; }
+extern "C" int rnnjax_interface() { return 5; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

@@ -81,7 +81,7 @@ class ForwardLoop {
       const bool restart = net_.restarts && net_.restarts[step_ * size_.rows + row];
       start_[i] = restart ? net_.fresh.h + row * h
                   : before < 0 ? net_.begin.h + row * h
-                               : net_.outputs + at(before, row, h);
+                               : net_.outputs + at(before, row, net_.outputs_width);
       if (has_c(size_.cell)) start_c_[i] = (restart ? net_.fresh.c : net_.final.c) + row * h;
       passed_[i] = passed(row);
     }
@@ -103,7 +103,7 @@ class ForwardLoop {
   float* columns(int64_t row) const {
     return net_.columns ? net_.columns + at(step_, row, width()) : nullptr;
   }
-  float* outputs(int64_t row) const { return net_.outputs + at(step_, row, size_.hidden); }
+  float* outputs(int64_t row) const { return net_.outputs + at(step_, row, net_.outputs_width); }
   float* passed(int64_t row) const {
     if (net_.extra) return net_.extra + at(step_, row, size_.hidden);
     return packed_.passed() + row * size_.hidden;
@@ -127,7 +127,7 @@ class ForwardLoop {
     const int64_t count = units < size_.hidden - unit ? units : size_.hidden - unit;
     for (const int64_t row : walk_.idle()) {
       const int64_t place = at(step_, row, size_.hidden) + unit, bytes = count * sizeof(float);
-      __builtin_memset(net_.outputs + place, 0, bytes);
+      __builtin_memset(outputs(row) + unit, 0, bytes);
       if (!net_.columns) continue;
       for (int g = 0; g < gates(size_.cell); ++g) {
         __builtin_memset(columns(row) + g * size_.hidden + unit, 0, bytes);

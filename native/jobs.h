@@ -151,7 +151,7 @@ static void forward(const Size& size, const std::vector<Forward>& nets, Pool& po
     for (size_t i = 0; i < walk.rows().size(); ++i) {
       const int64_t row = walk.rows()[i];
       copy(net.final.h + row * size.hidden,
-           net.outputs + (walk.before()[i] * size.rows + row) * size.hidden, size.hidden);
+           net.outputs + (walk.before()[i] * size.rows + row) * net.outputs_width, size.hidden);
     }
   }
 }

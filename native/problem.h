@@ -67,6 +67,7 @@ struct Forward {
   const bool* restarts;
   bool reverse;
   float* outputs;
+  int64_t outputs_width;  // from row to row: several networks may share an array
   MutableCarry final;
   float* columns;  // null: nothing is kept
   float* extra;    // the second buffer of columns
@@ -82,6 +83,7 @@ struct Backward {
   Carry starts;
   const float* w_hh;
   const float* doutputs;
+  int64_t outputs_width;  // as in the forward pass
   Carry dfinal;
   const bool* mask;
   const bool* restarts;

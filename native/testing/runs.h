@@ -52,7 +52,6 @@ ForwardRun forward_buffers(const Case& c, const Network& net) {
   const size_t count = c.size.rows * c.size.hidden, all = c.size.steps * count;
   const bool has_c = rnnjax::has_c(c.size.cell);
   ForwardRun run;
-  run.outputs = blank(true, all);
   run.final_h = blank(true, count);
   run.final_c = blank(has_c, count);
   run.columns = blank(c.keep, all * gates(c.size.cell));
@@ -61,6 +60,26 @@ ForwardRun forward_buffers(const Case& c, const Network& net) {
   run.start_c = blank(c.keep && has_c, all);
   run.scratch = guarded(true, forward_scratch(c, net));
   return run;
+}
+
+// What all networks have side by side in an array, and the parts.
+Floats side_by_side(const std::vector<const Floats*>& parts, int64_t width) {
+  const int64_t number = parts.size(), places = width ? parts[0]->size() / width : 0;
+  Floats all(number * parts[0]->size());
+  for (int64_t n = 0; n < number; ++n) {
+    for (int64_t p = 0; p < places; ++p) {
+      std::copy_n(parts[n]->begin() + p * width, width, all.begin() + (p * number + n) * width);
+    }
+  }
+  return all;
+}
+
+Floats part(const Floats& all, int64_t n, int64_t number, int64_t width) {
+  Floats own(all.size() / number);
+  for (size_t p = 0; p < own.size() / width; ++p) {
+    std::copy_n(all.begin() + (p * number + n) * width, width, own.begin() + p * width);
+  }
+  return own;
 }
 
 Forward forward_arrays(const Case& c, const Network& net, ForwardRun& run) {
@@ -75,7 +94,6 @@ Forward forward_arrays(const Case& c, const Network& net, ForwardRun& run) {
   arrays.mask = net.mask.get();
   arrays.restarts = net.restarts.get();
   arrays.reverse = net.reverse;
-  arrays.outputs = given(run.outputs);
   arrays.final = {given(run.final_h), given(run.final_c)};
   arrays.columns = given(run.columns);
   arrays.extra = given(run.extra);
@@ -88,9 +106,16 @@ Forward forward_arrays(const Case& c, const Network& net, ForwardRun& run) {
 std::vector<ForwardRun> run_forward(const Kernels& kernels, const Case& c, Pool& pool) {
   std::vector<ForwardRun> runs;
   for (const Network& net : c.networks) runs.push_back(forward_buffers(c, net));
+  const int64_t h = c.size.hidden, number = runs.size();
+  Floats outputs = blank(true, c.size.steps * c.size.rows * h * number);
   std::vector<Forward> arrays;
-  for (size_t i = 0; i < runs.size(); ++i) arrays.push_back(forward_arrays(c, c.networks[i], runs[i]));
+  for (int64_t n = 0; n < number; ++n) {
+    arrays.push_back(forward_arrays(c, c.networks[n], runs[n]));
+    arrays.back().outputs = outputs.data() + n * h;
+    arrays.back().outputs_width = number * h;
+  }
   kernels.forward(c.size, arrays, pool);
+  for (int64_t n = 0; n < number; ++n) runs[n].outputs = part(outputs, n, number, h);
   return runs;
 }
 
@@ -114,7 +139,6 @@ Backward backward_arrays(const Case& c, const Network& net, BackwardRun& run) {
   arrays.extra = given(c.in_place && c.size.cell == kGRUAfter ? run.extra_deltas : net.extra);
   arrays.starts = {given(net.start_h), given(net.start_c)};
   arrays.w_hh = given(net.w_hh);
-  arrays.doutputs = given(net.doutputs);
   arrays.dfinal = {given(net.dfinal_h), given(net.dfinal_c)};
   arrays.mask = net.mask.get();
   arrays.restarts = net.restarts.get();
@@ -130,8 +154,16 @@ Backward backward_arrays(const Case& c, const Network& net, BackwardRun& run) {
 std::vector<BackwardRun> run_backward(const Kernels& kernels, const Case& c, Pool& pool) {
   std::vector<BackwardRun> runs;
   for (const Network& net : c.networks) runs.push_back(backward_buffers(c, net));
+  std::vector<const Floats*> parts;
+  for (const Network& net : c.networks) parts.push_back(&net.doutputs);
+  const int64_t h = c.size.hidden, number = runs.size();
+  const Floats doutputs = side_by_side(parts, h);
   std::vector<Backward> arrays;
-  for (size_t i = 0; i < runs.size(); ++i) arrays.push_back(backward_arrays(c, c.networks[i], runs[i]));
+  for (int64_t n = 0; n < number; ++n) {
+    arrays.push_back(backward_arrays(c, c.networks[n], runs[n]));
+    arrays.back().doutputs = doutputs.data() + n * h;
+    arrays.back().outputs_width = number * h;
+  }
   kernels.backward(c.size, arrays, pool);
   return runs;
 }

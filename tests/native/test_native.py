@@ -233,11 +233,12 @@ def test_both_directions_are_one_call_without_turning_anything_around(one_device
     assert text.count('custom_call_target="rnnjax_') == 1 and " reverse(" not in text
     width = params.w_ih.shape[-1]
     assert f"f32[2,{FEATURES},{width}]" in text and f"f32[{FEATURES},{width}]" not in text
+    assert "f32[6,2,16]" in text and "f32[6,2,8]" not in text  # nor are outputs put together
 
 
 def by_hand(signature):
     """Arrays and results of a call for one LSTM, and its attributes."""
-    sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5}
+    sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5, "w": 5}
 
     def shape(axes):
         whole = tuple(sizes[axis] for axis in axes.split())

@@ -27,7 +27,8 @@ class Signature(NamedTuple):
 
     Attributes:
         name: what it is registered as.
-        axes: of the arrays that it takes of every network; `b` are the rows.
+        axes: of the arrays that it takes of every network; `b` are the rows, and `w` the units of
+            all networks, side by side in an array that the first one has.
         results: the same of what it returns.
         scratch: `kind, sizes -> n`: of each network, how many numbers it works in; None for none.
     """
@@ -42,12 +43,12 @@ CARRY = ("b h", "b h")
 FORWARD = Signature(
     "rnnjax_forward",
     ("t b d", "d g", "h g", "g", "h", *CARRY, "t b", "t b", *CARRY),
-    ("t b h", *CARRY, "t b g", "t b h", "t b h", "t b h"),
+    ("t b w", *CARRY, "t b g", "t b h", "t b h", "t b h"),
     forward_scratch,
 )
 BACKWARD = Signature(
     "rnnjax_backward",
-    ("t b g", "t b h", "t b h", "t b h", "h g", "t b h", *CARRY, "t b", "t b"),
+    ("t b g", "t b h", "t b h", "t b h", "h g", "t b w", *CARRY, "t b", "t b"),
     ("t b g", "t b h", *CARRY, *CARRY),
     backward_scratch,
 )
@@ -110,6 +111,8 @@ def run_here(
     sizes: dict[str, int] = {}
     for array, names in zip(arrays, axes, strict=True):
         sizes |= dict(zip(names.split(), array.shape, strict=True))
+    taken, made = len(signature.axes), len(signature.results)
+    sizes["w"] = len(axes) // taken * sizes["h"]
     sizes |= {names: 0 for names in results if names not in sizes}
 
     def flat(names: str) -> tuple[int, ...]:
@@ -121,7 +124,6 @@ def run_here(
     scratch = (
         [result_like(arrays[0], (signature.scratch(kind, sizes),))] if signature.scratch else []
     )
-    taken, made = len(signature.axes), len(signature.results)
     firsts = range(0, len(results), made)
     every = [x for first in firsts for x in (*like[first : first + made], *scratch)]
     aliases = {

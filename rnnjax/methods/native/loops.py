@@ -30,12 +30,14 @@ def forward_call(
         arrays += [xs, w_ih, w_hh, given(params.b)]
         arrays += [given(params.b_hn) if kind.reset_after else ABSENT, *leaves(kind, carry)]
         arrays += [given(flags.mask), given(flags.restarts), *leaves(kind, fresh)]
-        present += [True, True, kind.has_c]
+        present += [not present, True, kind.has_c]
         present += [keep, keep and kind.extra, keep, keep and kind.has_c]
     options = {"keep": keep, **of_networks(directions)}
     out = call(FORWARD, kind, arrays, present, in_place={}, **options)
+    # Who puts both directions side by side again, copies nothing.
+    every = jnp.split(out[0][0], len(runs), axis=-1)
     answers = []
-    for (ys, h, c, columns, extra, start_h, start_c), run in zip(out, runs, strict=True):
+    for (_, h, c, columns, extra, start_h, start_c), ys, run in zip(out, every, runs, strict=True):
         pairs = [(h, c), (start_h, start_c)]
         final, starts = (type(run.begin[0])(*pair[: 1 + kind.has_c]) for pair in pairs)
         kept = Kept((columns, extra) if kind.extra else (columns,), starts) if keep else None
@@ -46,11 +48,13 @@ def forward_call(
 def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[Any]:
     """Run networks backwards; deltas take the place of the columns."""
     arrays, present = [], []
-    for (params, stack), (kept, dys, flags), dcarry in runs:
+    all_dys = jnp.concatenate([run.timed[1] for run in runs], axis=-1)
+    for (params, stack), (kept, _, flags), dcarry in runs:
         columns, *extra = kept.columns
         arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts)]
         arrays.append(stack[1] if stack else params.w_hh)
-        arrays += [dys, *leaves(kind, dcarry), given(flags.mask), given(flags.restarts)]
+        arrays += [ABSENT if present else all_dys, *leaves(kind, dcarry)]
+        arrays += [given(flags.mask), given(flags.restarts)]
         fresh = flags.restarts is not None
         present += [True, kind.reset_after, True, kind.has_c, fresh, fresh and kind.has_c]
     options = of_networks(directions)
