@@ -27,18 +27,19 @@ class ForwardLoop {
     find_inputs(visit);
     const Segment segment{inputs_.data(), size_.inputs};
     const int64_t rows = inputs_.size();
-    const auto into = [&](auto vectors, const float* weights, float* out) {
-      constexpr int kVectors = decltype(vectors)::value;
-      product_into<kVectors>(segment, rows, weights + kVectors * kGroup, Start{weights}, out);
+    const auto into = [&](auto vectors, Weights weights, const float* bias, float* out) {
+      product_into<decltype(vectors)::value>(segment, rows, weights, Start{bias}, out);
     };
+    const Weights weights = packed_.input(panel);
     switch (packed_.vectors()) {
-      case 2: into(std::integral_constant<int, 2>(), packed_.input(panel), projected(panel)); break;
-      case 3: into(std::integral_constant<int, 3>(), packed_.input(panel), projected(panel)); break;
-      default: into(std::integral_constant<int, 4>(), packed_.input(panel), projected(panel));
+      case 2: into(std::integral_constant<int, 2>(), weights, packed_.bias(panel), projected(panel)); break;
+      case 3: into(std::integral_constant<int, 3>(), weights, packed_.bias(panel), projected(panel)); break;
+      default: into(std::integral_constant<int, 4>(), weights, packed_.bias(panel), projected(panel));
     }
     if (size_.cell != kGRUBefore || panel % 4) return;
     const int64_t n = panel / 4;
-    into(std::integral_constant<int, 4>(), packed_.input_candidate(n), projected_candidate(n));
+    into(std::integral_constant<int, 4>(), packed_.input_candidate(n), packed_.bias_candidate(n),
+         projected_candidate(n));
   }
 
   void run(int64_t visit, int phase, Panels panels) {

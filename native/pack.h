@@ -69,17 +69,20 @@ class Packed {
   Packed(const Size& size, const Forward& net)
       : size_(size),
         net_(net),
-        main_(size.cell == kGRUBefore ? 2 * padded(size.hidden, kGroup) : packed_width(size)),
-        more_(packed_width(size) - main_) {}
+        packs_(packs(size)),
+        all_(packed_width(size)),
+        main_(size.cell == kGRUBefore ? 2 * padded(size.hidden, kGroup) : all_) {}
 
-  // The panels of the input weights begin with a row of bias.
-  float* input(int64_t panel) const { return net_.scratch + panel * vectors() * kGroup * input_depth(); }
-  float* input_candidate(int64_t panel) const {
-    return net_.scratch + input_depth() * (main_ + panel * 4 * kGroup);
+  // Of a panel, or of the candidate of a GRU that resets before.
+  const float* bias(int64_t panel) const { return net_.scratch + main_at(panel); }
+  const float* bias_candidate(int64_t panel) const { return net_.scratch + candidate_at(panel); }
+  Weights input(int64_t panel) const { return main(net_.w_ih, packed_input(), size_.inputs, panel); }
+  Weights input_candidate(int64_t panel) const {
+    return candidate(net_.w_ih, packed_input(), size_.inputs, panel);
   }
-  float* recurrent(int64_t panel) const { return recurrent() + panel * vectors() * kGroup * size_.hidden; }
-  float* recurrent_candidate(int64_t panel) const {
-    return recurrent() + size_.hidden * (main_ + panel * 4 * kGroup);
+  Weights recurrent(int64_t panel) const { return main(net_.w_hh, packed_recurrent(), size_.hidden, panel); }
+  Weights recurrent_candidate(int64_t panel) const {
+    return candidate(net_.w_hh, packed_recurrent(), size_.hidden, panel);
   }
   // r * h and z of a GRU that resets before, if they are not kept.
   float* passed() const { return net_.scratch + packed_numbers(size_); }
@@ -94,31 +97,43 @@ class Packed {
   int64_t main_width() const { return main_; }
 
   void pack(int64_t panel) const {
-    const int64_t h = size_.hidden, width = gates(size_.cell) * h, n = 2 * h;
-    const Matrix bias{net_.bias, 1, width, 0}, bias_n{net_.bias, 1, width, n};
-    const Matrix ih{net_.w_ih, size_.inputs, width, 0}, ih_n{net_.w_ih, size_.inputs, width, n};
-    const Matrix hh{net_.w_hh, h, width, 0}, hh_n{net_.w_hh, h, width, n};
-    const int row = vectors() * kGroup;
-    if (size_.cell >= kTanh) {
-      pack_units(bias, h, panel, input(panel));
-      pack_units(ih, h, panel, input(panel) + row);
-      pack_units(hh, h, panel, recurrent(panel));
-      return;
-    }
-    pack_gates(bias, h, vectors(), panel, input(panel));
-    pack_gates(ih, h, vectors(), panel, input(panel) + row);
-    pack_gates(hh, h, vectors(), panel, recurrent(panel));
-    if (more_ == 0 || panel % 4) return;
-    pack_units(bias_n, h, panel / 4, input_candidate(panel / 4));
-    pack_units(ih_n, h, panel / 4, input_candidate(panel / 4) + 4 * kGroup);
-    pack_units(hh_n, h, panel / 4, recurrent_candidate(panel / 4));
+    pack_part(net_.bias, 1, panel, net_.scratch);
+    if (!packs_) return;
+    pack_part(net_.w_ih, size_.inputs, panel, packed_input());
+    pack_part(net_.w_hh, size_.hidden, panel, packed_recurrent());
   }
 
  private:
-  int64_t input_depth() const { return size_.inputs + 1; }
-  float* recurrent() const { return net_.scratch + input_depth() * (main_ + more_); }
+  int64_t width() const { return gates(size_.cell) * size_.hidden; }
+  int64_t row() const { return vectors() * kGroup; }  // numbers of a panel's row
+  float* packed_input() const { return net_.scratch + all_; }
+  float* packed_recurrent() const { return packed_input() + size_.inputs * all_; }
+  // Where a panel's part of a packed matrix begins, for each of its rows.
+  int64_t main_at(int64_t panel) const { return panel * row(); }
+  int64_t candidate_at(int64_t panel) const { return main_ + panel * 4 * kGroup; }
+
+  Weights main(const float* given, const float* packed, int64_t depth, int64_t panel) const {
+    if (packs_) return {packed + depth * main_at(panel), row()};
+    if (size_.cell >= kTanh) return {given + panel * 4 * kGroup, width()};
+    return {given + panel * kGroup, width(), size_.hidden};
+  }
+  Weights candidate(const float* given, const float* packed, int64_t depth, int64_t panel) const {
+    if (packs_) return {packed + depth * candidate_at(panel), 4 * kGroup};
+    return {given + 2 * size_.hidden + panel * 4 * kGroup, width()};
+  }
+
+  void pack_part(const float* values, int64_t depth, int64_t panel, float* to) const {
+    const int64_t h = size_.hidden;
+    const Matrix matrix{values, depth, width(), 0};
+    float* const here = to + depth * main_at(panel);
+    if (size_.cell >= kTanh) return pack_units(matrix, h, panel, here);
+    pack_gates(matrix, h, vectors(), panel, here);
+    if (main_ == all_ || panel % 4) return;
+    pack_units({values, depth, width(), 2 * h}, h, panel / 4, to + depth * candidate_at(panel / 4));
+  }
 
   const Size size_;
   const Forward net_;
-  const int64_t main_, more_;  // numbers in a row
+  const bool packs_;
+  const int64_t all_, main_;  // numbers in a row, and those without the candidate's
 };

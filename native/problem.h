@@ -34,11 +34,20 @@ inline int64_t packed_width(const Size& s) {
   }
 }
 
-// Numbers that a network needs beside its arrays. Forwards: packed weights and bias, what a GRU
+// Numbers that a network needs beside its arrays. Forwards: packed bias and weights, what a GRU
 // that resets before hands from one product to the other, and the projected inputs of some steps.
 inline int64_t projected_numbers(const Size& s) { return s.rows * packed_width(s); }  // of a step
 inline int64_t passed_numbers(const Size& s) { return s.cell == kGRUBefore ? 2 * s.rows * s.hidden : 0; }
-inline int64_t packed_numbers(const Size& s) { return (s.inputs + 1 + s.hidden) * packed_width(s); }
+// Weights that are read only a few times are not packed, if units fill their groups: fewer times
+// if they are so many that they are read from afar, where order helps.
+inline bool packs(const Size& s) {
+  const bool many = s.hidden * packed_width(s) > 128 * 1024;
+  const int64_t uses = s.steps * ((s.rows + 5) / 6);  // of a tile of rows
+  return s.hidden % 64 != 0 || uses > (many ? 2 : 12);
+}
+inline int64_t packed_numbers(const Size& s) {  // the bias always
+  return (1 + (packs(s) ? s.inputs + s.hidden : 0)) * packed_width(s);
+}
 inline int64_t least_forward_scratch(const Size& s) {
   return packed_numbers(s) + passed_numbers(s) + projected_numbers(s);
 }

@@ -18,14 +18,22 @@ struct Start {
   int64_t stride = 0;
 };
 
+// The weights of a panel: groups of columns, and rows, at these distances.
+struct Weights {
+  const float* first;
+  int64_t row, group = kGroup;
+};
+
 constexpr int64_t kBlock = 128;  // terms that are summed for themselves: rounding grows with a sum
 
 // Some terms of ROWS rows. Sums begin with those of `start`, or with zero; `add` adds them to what
-// stands in `out`. A function for itself, so that its registers are its own.
-template <int ROWS, int VECTORS>
-[[gnu::noinline]] static void tile(const float* const* rows, int64_t begin, int64_t terms, const float* panel,
-                        Start start, bool add, float* out) {
+// stands in `out`. A function for itself, so that its registers are its own. Of packed weights it
+// knows the distances, and needs no registers for them.
+template <int ROWS, int VECTORS, bool PACKED>
+[[gnu::noinline]] static void tile(const float* const* rows, int64_t begin, int64_t terms, Weights panel,
+                                   Start start, bool add, float* out) {
   constexpr int kStride = VECTORS * kGroup;
+  const int64_t row = PACKED ? kStride : panel.row, group = PACKED ? kGroup : panel.group;
   for (int lane = 0; lane < kGroup; lane += LANES) {
     F sum[ROWS][VECTORS] = {};
     if (start.first && !add) {
@@ -35,13 +43,13 @@ template <int ROWS, int VECTORS>
         for (int j = 0; j < VECTORS; ++j) sum[r][j] = load(start.first + r * start.stride + j * kGroup + lane);
       }
     }
-    const float* weights = panel + lane;
+    const float* weights = panel.first + lane;
     const float* a[ROWS];
     for (int r = 0; r < ROWS; ++r) a[r] = rows[r] + begin;
-    for (int64_t k = 0; k < terms; ++k, weights += kStride) {
+    for (int64_t k = 0; k < terms; ++k, weights += row) {
       F w[VECTORS];
 #pragma GCC unroll 8  // sums must be registers, whatever is asked of the compiler
-      for (int j = 0; j < VECTORS; ++j) w[j] = load(weights + j * kGroup);
+      for (int j = 0; j < VECTORS; ++j) w[j] = load(weights + j * group);
 #pragma GCC unroll 16
       for (int r = 0; r < ROWS; ++r) {
         const F x = splat(a[r][k]);
@@ -75,7 +83,7 @@ constexpr int tile_rows() {
 
 // All terms of some rows, block by block.
 template <int ROWS, int VECTORS>
-static inline void blocks(const Segment* segments, int count, int64_t first, const float* panel, Start start,
+static inline void blocks(const Segment* segments, int count, int64_t first, Weights panel, Start start,
                           float* out) {
   if (start.first) start.first += first * start.stride;
   bool add = false;
@@ -83,8 +91,13 @@ static inline void blocks(const Segment* segments, int count, int64_t first, con
     const int64_t length = segments[s].length;
     for (int64_t k = 0; k < length || !add; k += kBlock) {  // without any term: what sums begin with
       const int64_t terms = length - k < kBlock ? length - k : kBlock;
-      tile<ROWS, VECTORS>(segments[s].rows + first, k, terms, panel, start, add, out);
-      panel += terms * VECTORS * kGroup;
+      const float* const* rows = segments[s].rows + first;
+      if (panel.row == VECTORS * kGroup && panel.group == kGroup) {
+        tile<ROWS, VECTORS, true>(rows, k, terms, panel, start, add, out);
+      } else {
+        tile<ROWS, VECTORS, false>(rows, k, terms, panel, start, add, out);
+      }
+      panel.first += terms * panel.row;
       add = true;
     }
   }
@@ -92,7 +105,7 @@ static inline void blocks(const Segment* segments, int count, int64_t first, con
 
 template <int ROWS, int VECTORS>
 static inline void some_rows(int64_t rows, const Segment* segments, int count, int64_t first,
-                             const float* panel, Start start, float* out) {
+                             Weights panel, Start start, float* out) {
   if constexpr (ROWS > 0) {
     if (rows == ROWS) return blocks<ROWS, VECTORS>(segments, count, first, panel, start, out);
     some_rows<ROWS - 1, VECTORS>(rows, segments, count, first, panel, start, out);
@@ -106,7 +119,7 @@ struct Panels {
 
 // What a panel multiplies rows with, and begins with.
 struct Factors {
-  const float* weights;
+  Weights weights;
   Start start;
 };
 
@@ -151,8 +164,7 @@ static inline void products(Panels panels, bool turned, const Segment* segments,
 
 // Writes the sums of all rows.
 template <int VECTORS>
-static inline void product_into(const Segment& segment, int64_t rows, const float* panel, Start start,
-                                float* out) {
+static inline void product_into(const Segment& segment, int64_t rows, Weights panel, Start start, float* out) {
   const Tiles<VECTORS> tiles(rows);
   for (int64_t t = 0; t < tiles.count; ++t) {
     const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;

@@ -93,6 +93,26 @@ def test_instruction_sets(instructions, name):
     compare.assert_close(got, wanted)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_weights_that_are_read_a_few_times_stay_where_they_are(instructions, name):
+    """In a stack too, as both directions have it."""
+    for steps, rows in ((1, 1), (3, 14)):
+        cell, params, xs, carry = problem(name, steps, rows, 64)
+        assert not scratch.packs(steps, rows, 64, params.w_hh.shape[1])
+        options = registry.sequence_options(steps, rows)["all"]
+        got, wanted = (
+            everything(cell, method, True, options, (params, xs, carry))
+            for method in (rnnjax.Native(), rnnjax.Scan())
+        )
+        compare.assert_close(got, wanted)
+        layer = rnnjax.bidirectional(cell)
+        both = layer.init(jax.random.key(1), FEATURES)
+        got, wanted = (
+            layer.apply(both, xs, method=method) for method in (rnnjax.Native(), rnnjax.Scan())
+        )
+        compare.assert_close(got, wanted)
+
+
 @pytest.fixture
 def one_device(monkeypatch):
     """Tests have eight; there rows go through the rule that cuts the batch."""

@@ -5,7 +5,9 @@ from rnnjax.methods.native.kinds import Kind
 GROUP = 16  # units that stand side by side with all their gates
 WIDE = 4 * GROUP  # units where a product is of one gate alone
 
-LEAST_ROWS = 8  # of inputs that are projected together: weights are read once for all of them
+LEAST_ROWS = 24  # of inputs that are projected together: weights are read once for all of them
+MANY_WEIGHTS = 128 * 1024
+TILE_ROWS = 6  # that read the weights together
 
 
 def packed_width(kind: Kind, hidden: int) -> int:
@@ -18,8 +20,14 @@ def packed_width(kind: Kind, hidden: int) -> int:
     return kind.gates * by_gates
 
 
+def packs(steps: int, rows: int, hidden: int, width: int) -> bool:
+    """Whether weights are read so often that they are packed; the same as in native/problem.h."""
+    few = 2 if hidden * width > MANY_WEIGHTS else 12
+    return hidden % WIDE != 0 or steps * -(-rows // TILE_ROWS) > few
+
+
 def forward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
-    """Weights and bias, what a step with two products hands on, and projected inputs.
+    """Bias and packed weights, what a step with two products hands on, and projected inputs.
 
     Those of one step, or of so many that they are a sixteenth of the weights: more was no faster.
     """
@@ -27,7 +35,8 @@ def forward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
     width = packed_width(kind, hidden)
     together = max(LEAST_ROWS, (inputs + hidden) // 16) // max(1, rows)
     passed = 2 * rows * hidden if kind.two_products else 0
-    return (inputs + 1 + hidden) * width + passed + min(steps, max(1, together)) * rows * width
+    packed = 1 + (inputs + hidden if packs(steps, rows, hidden, width) else 0)
+    return packed * width + passed + min(steps, max(1, together)) * rows * width
 
 
 def backward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
