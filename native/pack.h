@@ -104,8 +104,9 @@ class Packed {
   }
 
  private:
-  int64_t width() const { return gates(size_.cell) * size_.hidden; }
-  int64_t row() const { return vectors() * kGroup; }  // numbers of a panel's row
+  int32_t width() const { return gates(size_.cell) * hidden(); }
+  int32_t hidden() const { return static_cast<int32_t>(size_.hidden); }
+  int32_t row() const { return vectors() * kGroup; }  // numbers of a panel's row
   float* packed_input() const { return net_.scratch + all_; }
   float* packed_recurrent() const { return packed_input() + size_.inputs * all_; }
   // Where a panel's part of a packed matrix begins, for each of its rows.
@@ -113,13 +114,13 @@ class Packed {
   int64_t candidate_at(int64_t panel) const { return main_ + panel * 4 * kGroup; }
 
   Weights main(const float* given, const float* packed, int64_t depth, int64_t panel) const {
-    if (packs_) return {packed + depth * main_at(panel), row()};
-    if (size_.cell >= kTanh) return {given + panel * 4 * kGroup, width()};
-    return {given + panel * kGroup, width(), size_.hidden};
+    if (packs_) return {packed + depth * main_at(panel), row(), kGroup};
+    if (size_.cell >= kTanh) return {given + panel * 4 * kGroup, width(), kGroup};
+    return {given + panel * kGroup, width(), hidden()};
   }
   Weights candidate(const float* given, const float* packed, int64_t depth, int64_t panel) const {
-    if (packs_) return {packed + depth * candidate_at(panel), 4 * kGroup};
-    return {given + 2 * size_.hidden + panel * 4 * kGroup, width()};
+    if (packs_) return {packed + depth * candidate_at(panel), 4 * kGroup, kGroup};
+    return {given + 2 * size_.hidden + panel * 4 * kGroup, width(), kGroup};
   }
 
   void pack_part(const float* values, int64_t depth, int64_t panel, float* to) const {

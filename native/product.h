@@ -18,10 +18,10 @@ struct Start {
   int64_t stride = 0;
 };
 
-// The weights of a panel: groups of columns, and rows, at these distances.
+// The weights of a panel: rows, and groups of columns, at these distances. In two registers.
 struct Weights {
   const float* first;
-  int64_t row, group = kGroup;
+  int32_t row, group;
 };
 
 constexpr int64_t kBlock = 128;  // terms that are summed for themselves: rounding grows with a sum
@@ -134,13 +134,44 @@ struct Tiles {
   const int64_t rows, count;
 };
 
+// One row with neighbouring panels of a matrix that is not packed: what stands side by side is read
+// at once, as the processor foresees it.
+template <int VECTORS>
+[[gnu::noinline]] static void wide_tile(const float* row, int64_t terms, const Factors* panels, float* out,
+                                        int64_t stride) {
+  const Weights w = panels[0].weights;
+  const int64_t next = panels[1].weights.first - w.first;
+  F sum[kTogether][VECTORS] = {};
+#pragma GCC unroll 4
+  for (int p = 0; p < kTogether; ++p) {
+    if (!panels[p].start.first) continue;
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) sum[p][j] = load(panels[p].start.first + j * kGroup);
+  }
+  for (int64_t k = 0; k < terms; ++k) {
+    const F x = splat(row[k]);
+    const float* weights = w.first + k * w.row;
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kTogether; ++p) sum[p][j] += x * load(weights + j * w.group + p * next);
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < kTogether; ++p) {
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) store(out + p * stride + j * kGroup, sum[p][j]);
+  }
+}
+
 // The product of all rows with each of some panels: `of(panel)` says what it takes, and
 // `use(panel, row, sums)` takes the sums of a row. Where all rows are one tile, the products of
 // several panels come first: `use` is a chain of functions, which takes hardly longer for all of
 // them, and `turned` begins with the last panel: in turns, some of the weights are still at hand.
+// `scattered`: the weights are not packed.
 template <int VECTORS, class Of, class Use>
-static inline void products(Panels panels, bool turned, const Segment* segments, int count, int64_t rows, Of of,
-                            Use use) {
+static inline void products(Panels panels, bool turned, bool scattered, const Segment* segments, int count,
+                            int64_t rows, Of of, Use use) {
   constexpr int kRows = tile_rows<VECTORS>(), kWidth = VECTORS * kGroup;
   alignas(64) float sums[kTogether][kRows * kWidth];
   const Tiles<VECTORS> tiles(rows);
@@ -151,7 +182,13 @@ static inline void products(Panels panels, bool turned, const Segment* segments,
     const int64_t group = std::min(together, panels.count - i);
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;
-      for (int64_t j = 0; j < group; ++j) {
+      // As many registers only the widest instructions have.
+      const bool wide = LANES == kGroup && scattered && rows == 1 && group == kTogether;
+      if (wide) {
+        const Factors four[] = {of(panel_at(i)), of(panel_at(i + 1)), of(panel_at(i + 2)), of(panel_at(i + 3))};
+        wide_tile<VECTORS>(segments[0].rows[0], segments[0].length, four, sums[0], kRows * kWidth);
+      }
+      for (int64_t j = 0; j < group && !wide; ++j) {
         const Factors factors = of(panel_at(i + j));
         some_rows<kRows, VECTORS>(some, segments, count, first, factors.weights, factors.start, sums[j]);
       }
