@@ -35,11 +35,11 @@ class Outcome(NamedTuple):
         ours, theirs = self.figure(OURS, name), self.figure(peer, name)
         return theirs / ours if ours and theirs is not None else None
 
-    def fastest_in_jax(self) -> float | None:
-        """The lowest of the ratios against other libraries written in JAX."""
-        others = [p for p in self.results if peers.entry(p).in_jax and not p.startswith(OURS)]
-        ratios = [ratio for p in others if (ratio := self.ratio(p)) is not None]
-        return min(ratios, default=None)
+    def fastest(self, *, in_jax: bool = False) -> float | None:
+        """The lowest of the ratios against others, or those written in JAX."""
+        others = [p for p in self.results if not p.startswith(OURS)]
+        kept = [p for p in others if peers.entry(p).in_jax or not in_jax]
+        return min((ratio for p in kept if (ratio := self.ratio(p)) is not None), default=None)
 
     def share(self, flop_per_second: float) -> float | None:
         """Of the speed that matmuls alone would allow."""

@@ -134,33 +134,44 @@ struct Tiles {
   const int64_t rows, count;
 };
 
-// One row with neighbouring panels of a matrix that is not packed: what stands side by side is read
-// at once, as the processor foresees it.
+// Some terms of one row with neighbouring panels of a matrix that is not packed: what stands side
+// by side is read at once, as the processor foresees it. `add` as above.
 template <int VECTORS>
-[[gnu::noinline]] static void wide_tile(const float* row, int64_t terms, const Factors* panels, float* out,
-                                        int64_t stride) {
-  const Weights w = panels[0].weights;
-  const int64_t next = panels[1].weights.first - w.first;
+[[gnu::noinline]] static void wide_tile(const float* row, int64_t begin, int64_t terms, const Factors* panels,
+                                        bool add, float* out, int64_t stride) {
+  const Weights first = panels[0].weights;
+  const int64_t next = panels[1].weights.first - first.first;
   F sum[kTogether][VECTORS] = {};
 #pragma GCC unroll 4
   for (int p = 0; p < kTogether; ++p) {
-    if (!panels[p].start.first) continue;
+    if (add || !panels[p].start.first) continue;
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; ++j) sum[p][j] = load(panels[p].start.first + j * kGroup);
   }
-  for (int64_t k = 0; k < terms; ++k) {
+  for (int64_t k = begin; k < begin + terms; ++k) {
     const F x = splat(row[k]);
-    const float* weights = w.first + k * w.row;
+    const float* weights = first.first + k * first.row;
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; ++j) {
 #pragma GCC unroll 4
-      for (int p = 0; p < kTogether; ++p) sum[p][j] += x * load(weights + j * w.group + p * next);
+      for (int p = 0; p < kTogether; ++p) sum[p][j] += x * load(weights + j * first.group + p * next);
     }
   }
 #pragma GCC unroll 4
   for (int p = 0; p < kTogether; ++p) {
 #pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; ++j) store(out + p * stride + j * kGroup, sum[p][j]);
+    for (int j = 0; j < VECTORS; ++j) {
+      float* place = out + p * stride + j * kGroup;
+      store(place, add ? load(place) + sum[p][j] : sum[p][j]);
+    }
+  }
+}
+
+template <int VECTORS>
+static inline void wide_blocks(const Segment& segment, const Factors* panels, float* out, int64_t stride) {
+  for (int64_t k = 0; k < segment.length; k += kBlock) {
+    const int64_t terms = std::min(kBlock, segment.length - k);
+    wide_tile<VECTORS>(segment.rows[0], k, terms, panels, k > 0, out, stride);
   }
 }
 
@@ -186,7 +197,7 @@ static inline void products(Panels panels, bool turned, bool scattered, const Se
       const bool wide = LANES == kGroup && scattered && rows == 1 && group == kTogether;
       if (wide) {
         const Factors four[] = {of(panel_at(i)), of(panel_at(i + 1)), of(panel_at(i + 2)), of(panel_at(i + 3))};
-        wide_tile<VECTORS>(segments[0].rows[0], segments[0].length, four, sums[0], kRows * kWidth);
+        wide_blocks<VECTORS>(segments[0], four, sums[0], kRows * kWidth);
       }
       for (int64_t j = 0; j < group && !wide; ++j) {
         const Factors factors = of(panel_at(i + j));

@@ -96,9 +96,9 @@ def test_instruction_sets(instructions, name):
 @pytest.mark.parametrize("name", CELLS)
 def test_weights_that_are_read_a_few_times_stay_where_they_are(instructions, name):
     """In a stack too, as both directions have it."""
-    for steps, rows in ((1, 1), (3, 14)):
-        cell, params, xs, carry = problem(name, steps, rows, 64)
-        assert not scratch.packs(steps, rows, 64, params.w_hh.shape[1])
+    for steps, rows, hidden in ((1, 1, 192), (3, 14, 64)):
+        cell, params, xs, carry = problem(name, steps, rows, hidden)
+        assert not scratch.packs(steps, rows, hidden, params.w_hh.shape[1])
         options = registry.sequence_options(steps, rows)["all"]
         got, wanted = (
             everything(cell, method, True, options, (params, xs, carry))
