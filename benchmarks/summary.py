@@ -19,6 +19,7 @@ class Target(NamedTuple):
 
 
 def in_jax(outcome: Outcome) -> float | None:
+    """Against the fastest that is written in JAX."""
     return outcome.fastest(in_jax=True)
 
 

@@ -87,7 +87,7 @@ class BackwardLoop {
     const int64_t length = main_depth(size_) - (gru_after ? h : 0);
     const Segment segments[2] = {{pending_.data(), length}, {pending_extra_.data(), h}};
     const Weights weights{main_weights(size_, net_, panel), 4 * kGroup, kGroup};
-    products<4>(Panels{panel, 1}, false, false, segments, gru_after ? 2 : 1, products_,
+    products<4>(Panels{panel, 1}, false, segments, gru_after ? 2 : 1, products_,
                 [&](int64_t) { return Factors{weights, Start{}}; },
                 [&](int64_t, int64_t i, const float* sums) { use(i, sums); });
     for (int64_t i = products_; i < (int64_t)order_.size(); ++i) use(i, nullptr);
@@ -188,7 +188,7 @@ class BackwardLoop {
     const Segment segment{candidate_.data(), h};
     const Weights weights{candidate_weights(size_, net_, panel), 4 * kGroup, kGroup};
     const auto of = [&](int64_t) { return Factors{weights, Start{}}; };
-    products<4>(Panels{panel, 1}, false, false, &segment, 1, order_.size(), of, [&](int64_t, int64_t i, const float* sums) {
+    products<4>(Panels{panel, 1}, false, &segment, 1, order_.size(), of, [&](int64_t, int64_t i, const float* sums) {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
         const int64_t place = at(step_, row, h) + unit;

@@ -169,8 +169,8 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
     const bool fresh = net.restarts != nullptr;
     net.fresh.h = in.floats<const float>("fresh.h", {b, h}, !fresh);
     net.fresh.c = in.floats<const float>("fresh.c", {b, h}, !fresh || !c);
-    float* const outputs = out.floats<float>("outputs", {t, b, all}, n > 0);
-    net.outputs = n > 0 ? side_by_side(nets[0].outputs, n * h) : outputs;
+    net.outputs = n == 0 ? out.floats<float>("outputs", {t, b, all}) : side_by_side(nets[0].outputs, n * h);
+    if (n > 0) out.floats<float>("outputs of a later network", {0});
     net.outputs_width = all;
     net.final.h = out.floats<float>("final.h", {b, h});
     net.final.c = out.floats<float>("final.c", {b, h}, !c);
@@ -209,8 +209,9 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, 
     net.starts.h = in.floats<const float>("starts.h", {t, b, h});
     net.starts.c = in.floats<const float>("starts.c", {t, b, h}, !c);
     net.w_hh = in.matrix("w_hh", h, g, number[n]);
-    const float* const doutputs = in.floats<const float>("cotangent of outputs", {t, b, all}, n > 0);
-    net.doutputs = n > 0 ? side_by_side(nets[0].doutputs, n * h) : doutputs;
+    net.doutputs = n == 0 ? in.floats<const float>("cotangent of outputs", {t, b, all})
+                          : side_by_side(nets[0].doutputs, n * h);
+    if (n > 0) in.floats<const float>("cotangent of a later network's outputs", {0});
     net.outputs_width = all;
     net.dfinal.h = in.floats<const float>("cotangent of final.h", {b, h});
     net.dfinal.c = in.floats<const float>("cotangent of final.c", {b, h}, !c);

@@ -120,7 +120,7 @@ class ForwardLoop {
   template <int VECTORS, class Of, class Use>
   void products_of(const std::vector<const float*>& rows, Panels panels, Of of, Use use) const {
     const Segment segment{rows.data(), size_.hidden};
-    products<VECTORS>(panels, walk_.at() % 2, packed_.scattered(), &segment, 1, rows.size(), of, use);
+    products<VECTORS>(panels, walk_.at() % 2, &segment, 1, rows.size(), of, use);
   }
 
   // Zeros for the rows that do not count here.

@@ -95,7 +95,6 @@ class Packed {
   // Of a panel.
   int vectors() const { return size_.cell == kGRUBefore ? 2 : size_.cell == kGRUAfter ? 3 : 4; }
   int64_t main_width() const { return main_; }
-  bool scattered() const { return !packs_; }  // read where they stand
 
   void pack(int64_t panel) const {
     pack_part(net_.bias, 1, panel, net_.scratch);

@@ -40,10 +40,11 @@ inline int64_t projected_numbers(const Size& s) { return s.rows * packed_width(s
 inline int64_t passed_numbers(const Size& s) { return s.cell == kGRUBefore ? 2 * s.rows * s.hidden : 0; }
 // Weights that are read only a few times are not packed, if units fill their groups: fewer times
 // if they are so many that they are read from afar, where order helps.
+constexpr int64_t kManyWeights = 128 * 1024, kTileRows = 6;
 inline bool packs(const Size& s) {
-  const bool many = s.hidden * packed_width(s) > 128 * 1024;
-  const int64_t uses = s.steps * ((s.rows + 5) / 6);  // of a tile of rows
-  return s.hidden % 64 != 0 || uses > (many ? 2 : 12);
+  const int64_t few = s.hidden * packed_width(s) > kManyWeights ? 2 : 12;
+  const int64_t uses = s.steps * ((s.rows + kTileRows - 1) / kTileRows);
+  return s.hidden % 64 != 0 || uses > few;
 }
 inline int64_t packed_numbers(const Size& s) {  // the bias always
   return (1 + (packs(s) ? s.inputs + s.hidden : 0)) * packed_width(s);

@@ -1,5 +1,5 @@
-// The product of some rows with one panel of packed weights. Included once for each instruction
-// set.
+// The product of some rows with panels of weights, packed or where they stand. Included once for
+// each instruction set.
 //
 // A panel holds, for each k, VECTORS groups of 16 columns: the gates of 16 units, or 16 * VECTORS
 // units of one gate.
@@ -23,6 +23,11 @@ struct Weights {
   const float* first;
   int32_t row, group;
 };
+
+template <int VECTORS>
+static inline bool packed(Weights w) {
+  return w.row == VECTORS * kGroup && w.group == kGroup;
+}
 
 constexpr int64_t kBlock = 128;  // terms that are summed for themselves: rounding grows with a sum
 
@@ -92,7 +97,7 @@ static inline void blocks(const Segment* segments, int count, int64_t first, Wei
     for (int64_t k = 0; k < length || !add; k += kBlock) {  // without any term: what sums begin with
       const int64_t terms = length - k < kBlock ? length - k : kBlock;
       const float* const* rows = segments[s].rows + first;
-      if (panel.row == VECTORS * kGroup && panel.group == kGroup) {
+      if (packed<VECTORS>(panel)) {
         tile<ROWS, VECTORS, true>(rows, k, terms, panel, start, add, out);
       } else {
         tile<ROWS, VECTORS, false>(rows, k, terms, panel, start, add, out);
@@ -179,10 +184,9 @@ static inline void wide_blocks(const Segment& segment, const Factors* panels, fl
 // `use(panel, row, sums)` takes the sums of a row. Where all rows are one tile, the products of
 // several panels come first: `use` is a chain of functions, which takes hardly longer for all of
 // them, and `turned` begins with the last panel: in turns, some of the weights are still at hand.
-// `scattered`: the weights are not packed.
 template <int VECTORS, class Of, class Use>
-static inline void products(Panels panels, bool turned, bool scattered, const Segment* segments, int count,
-                            int64_t rows, Of of, Use use) {
+static inline void products(Panels panels, bool turned, const Segment* segments, int count, int64_t rows, Of of,
+                            Use use) {
   constexpr int kRows = tile_rows<VECTORS>(), kWidth = VECTORS * kGroup;
   alignas(64) float sums[kTogether][kRows * kWidth];
   const Tiles<VECTORS> tiles(rows);
@@ -191,17 +195,18 @@ static inline void products(Panels panels, bool turned, bool scattered, const Se
   const auto panel_at = [&](int64_t i) { return few && turned ? last - i : panels.first + i; };
   for (int64_t i = 0; i < panels.count; i += together) {
     const int64_t group = std::min(together, panels.count - i);
+    // As many registers only the widest instructions have.
+    const bool wide = LANES == kGroup && rows == 1 && group == kTogether && !packed<VECTORS>(of(panel_at(i)).weights);
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;
-      // As many registers only the widest instructions have.
-      const bool wide = LANES == kGroup && scattered && rows == 1 && group == kTogether;
       if (wide) {
         const Factors four[] = {of(panel_at(i)), of(panel_at(i + 1)), of(panel_at(i + 2)), of(panel_at(i + 3))};
         wide_blocks<VECTORS>(segments[0], four, sums[0], kRows * kWidth);
-      }
-      for (int64_t j = 0; j < group && !wide; ++j) {
-        const Factors factors = of(panel_at(i + j));
-        some_rows<kRows, VECTORS>(some, segments, count, first, factors.weights, factors.start, sums[j]);
+      } else {
+        for (int64_t j = 0; j < group; ++j) {
+          const Factors factors = of(panel_at(i + j));
+          some_rows<kRows, VECTORS>(some, segments, count, first, factors.weights, factors.start, sums[j]);
+        }
       }
       for (int64_t r = 0; r < some; ++r) {
         for (int64_t j = 0; j < group; ++j) use(panel_at(i + j), first + r, sums[j] + r * kWidth);

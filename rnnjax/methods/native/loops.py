@@ -25,16 +25,16 @@ def forward_call(
 ) -> list[tuple[Array, Kept | None, PyTree]]:
     """Project and run networks forwards; without `keep`, nothing is kept."""
     arrays, present = [], []
-    for (params, stack), (xs, flags), (carry, fresh) in runs:
+    for n, ((params, stack), (xs, flags), (carry, fresh)) in enumerate(runs):
         w_ih, w_hh = stack or (params.w_ih, params.w_hh)
         arrays += [xs, w_ih, w_hh, given(params.b)]
         arrays += [given(params.b_hn) if kind.reset_after else ABSENT, *leaves(kind, carry)]
         arrays += [given(flags.mask), given(flags.restarts), *leaves(kind, fresh)]
-        present += [not present, True, kind.has_c]
+        present += [n == 0, True, kind.has_c]
         present += [keep, keep and kind.extra, keep, keep and kind.has_c]
     options = {"keep": keep, **of_networks(directions)}
     out = call(FORWARD, kind, arrays, present, in_place={}, **options)
-    # Who puts both directions side by side again, copies nothing.
+    # XLA copies nothing where both directions are then put side by side, as they stand here.
     every = jnp.split(out[0][0], len(runs), axis=-1)
     answers = []
     for (_, h, c, columns, extra, start_h, start_c), ys, run in zip(out, every, runs, strict=True):
@@ -49,11 +49,11 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
     """Run networks backwards; deltas take the place of the columns."""
     arrays, present = [], []
     all_dys = jnp.concatenate([run.timed[1] for run in runs], axis=-1)
-    for (params, stack), (kept, _, flags), dcarry in runs:
+    for n, ((params, stack), (kept, _, flags), dcarry) in enumerate(runs):
         columns, *extra = kept.columns
         arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts)]
         arrays.append(stack[1] if stack else params.w_hh)
-        arrays += [ABSENT if present else all_dys, *leaves(kind, dcarry)]
+        arrays += [all_dys if n == 0 else ABSENT, *leaves(kind, dcarry)]
         arrays += [given(flags.mask), given(flags.restarts)]
         fresh = flags.restarts is not None
         present += [True, kind.reset_after, True, kind.has_c, fresh, fresh and kind.has_c]
