@@ -14,13 +14,17 @@
 
 namespace rnnjax {
 
-// Asks for large pages where an array, which will be written whole, fills some. Only a hint.
+// Asks for large pages for an array that will be written whole and fills one at least. Only a hint.
+//
+// Those at its ends are its neighbours' as well, mostly other arrays of the same call: without
+// them a call of several arrays would touch most of its memory in small pages.
 inline void use_large_pages(void* data, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = 2 << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  if (bytes < kPage) return;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes + kPage - 1) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #else
   (void)data;
   (void)bytes;
