@@ -38,13 +38,15 @@ inline int64_t packed_width(const Size& s) {
 // that resets before hands from one product to the other, and the projected inputs of some steps.
 inline int64_t projected_numbers(const Size& s) { return s.rows * packed_width(s); }  // of a step
 inline int64_t passed_numbers(const Size& s) { return s.cell == kGRUBefore ? 2 * s.rows * s.hidden : 0; }
-// Weights that are read only a few times are not packed, if units fill their groups: fewer times
-// if they are so many that they are read from afar, where order helps.
+// Weights are packed where that pays, and where units do not fill their groups. A single row reads
+// them in order as they stand. Others pack what is read often; and what is read from afar sooner,
+// since order helps there.
 constexpr int64_t kManyWeights = 128 * 1024, kTileRows = 6;
 inline bool packs(const Size& s) {
-  const int64_t few = s.hidden * packed_width(s) > kManyWeights ? 2 : 12;
+  if (s.hidden % 64 != 0) return true;
+  const bool many = s.hidden * packed_width(s) > kManyWeights;
   const int64_t uses = s.steps * ((s.rows + kTileRows - 1) / kTileRows);
-  return s.hidden % 64 != 0 || uses > few;
+  return many ? uses > 2 : s.rows > 1 && uses > 12;
 }
 inline int64_t packed_numbers(const Size& s) {  // the bias always
   return (1 + (packs(s) ? s.inputs + s.hidden : 0)) * packed_width(s);

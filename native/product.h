@@ -140,50 +140,56 @@ struct Tiles {
 };
 
 // Some terms of one row with neighbouring panels of a matrix that is not packed: what stands side
-// by side is read at once, as the processor foresees it. `add` as above.
+// by side is read at once, as the processor foresees it, of as many gates as there are registers.
+// `turned` begins with the last term; `add` as above.
 template <int VECTORS>
 [[gnu::noinline]] static void wide_tile(const float* row, int64_t begin, int64_t terms, const Factors* panels,
-                                        bool add, float* out, int64_t stride) {
+                                        bool add, bool turned, float* out, int64_t stride) {
+  constexpr int kGates = LANES == kGroup ? VECTORS : 1, kParts = kGroup / LANES, kSums = kGates * kTogether * kParts;
   const Weights first = panels[0].weights;
-  const int64_t next = panels[1].weights.first - first.first;
-  F sum[kTogether][VECTORS] = {};
-#pragma GCC unroll 4
-  for (int p = 0; p < kTogether; ++p) {
-    if (add || !panels[p].start.first) continue;
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; ++j) sum[p][j] = load(panels[p].start.first + j * kGroup);
-  }
-  for (int64_t k = begin; k < begin + terms; ++k) {
-    const F x = splat(row[k]);
-    const float* weights = first.first + k * first.row;
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; ++j) {
-#pragma GCC unroll 4
-      for (int p = 0; p < kTogether; ++p) sum[p][j] += x * load(weights + j * first.group + p * next);
+  const int64_t next = panels[1].weights.first - first.first, step = turned ? -1 : 1;
+  for (int i = 0; i < VECTORS; i += kGates) {
+    const int gate = turned ? VECTORS - kGates - i : i;
+    F sum[kSums] = {};
+    const auto each_sum = [&](auto use) {
+#pragma GCC unroll 16
+      for (int s = 0; s < kSums; ++s) {
+        use(sum[s], s / (kTogether * kParts), s / kParts % kTogether, s % kParts * LANES);
+      }
+    };
+    each_sum([&](F& s, int g, int panel, int lane) {
+      const float* start = panels[panel].start.first;
+      if (start && !add) s = load(start + (gate + g) * kGroup + lane);
+    });
+    int64_t k = turned ? begin + terms - 1 : begin;
+    const float* weights = first.first + k * first.row + gate * first.group;
+    for (int64_t n = 0; n < terms; ++n, k += step, weights += step * first.row) {
+      const F x = splat(row[k]);
+      each_sum([&](F& s, int g, int panel, int lane) {
+        s += x * load(weights + g * first.group + panel * next + lane);
+      });
     }
-  }
-#pragma GCC unroll 4
-  for (int p = 0; p < kTogether; ++p) {
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; ++j) {
-      float* place = out + p * stride + j * kGroup;
-      store(place, add ? load(place) + sum[p][j] : sum[p][j]);
-    }
+    each_sum([&](F& s, int g, int panel, int lane) {
+      float* place = out + panel * stride + (gate + g) * kGroup + lane;
+      store(place, add ? load(place) + s : s);
+    });
   }
 }
 
 template <int VECTORS>
-static inline void wide_blocks(const Segment& segment, const Factors* panels, float* out, int64_t stride) {
-  for (int64_t k = 0; k < segment.length; k += kBlock) {
-    const int64_t terms = std::min(kBlock, segment.length - k);
-    wide_tile<VECTORS>(segment.rows[0], k, terms, panels, k > 0, out, stride);
+static inline void wide_blocks(const Segment& segment, const Factors* panels, bool turned, float* out,
+                               int64_t stride) {
+  const int64_t number = (segment.length + kBlock - 1) / kBlock;
+  for (int64_t i = 0; i < number; ++i) {
+    const int64_t k = (turned ? number - 1 - i : i) * kBlock, terms = std::min(kBlock, segment.length - k);
+    wide_tile<VECTORS>(segment.rows[0], k, terms, panels, i > 0, turned, out, stride);
   }
 }
 
 // The product of all rows with each of some panels: `of(panel)` says what it takes, and
 // `use(panel, row, sums)` takes the sums of a row. Where all rows are one tile, the products of
 // several panels come first: `use` is a chain of functions, which takes hardly longer for all of
-// them, and `turned` begins with the last panel: in turns, some of the weights are still at hand.
+// them, and `turned` begins with the last weights: in turns, some of them are still at hand.
 template <int VECTORS, class Of, class Use>
 static inline void products(Panels panels, bool turned, const Segment* segments, int count, int64_t rows, Of of,
                             Use use) {
@@ -195,13 +201,12 @@ static inline void products(Panels panels, bool turned, const Segment* segments,
   const auto panel_at = [&](int64_t i) { return few && turned ? last - i : panels.first + i; };
   for (int64_t i = 0; i < panels.count; i += together) {
     const int64_t group = std::min(together, panels.count - i);
-    // As many registers only the widest instructions have.
-    const bool wide = LANES == kGroup && rows == 1 && group == kTogether && !packed<VECTORS>(of(panel_at(i)).weights);
+    const bool wide = rows == 1 && group == kTogether && !packed<VECTORS>(of(panel_at(i)).weights);
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t first = tiles.begin(t), some = tiles.begin(t + 1) - first;
       if (wide) {
         const Factors four[] = {of(panel_at(i)), of(panel_at(i + 1)), of(panel_at(i + 2)), of(panel_at(i + 3))};
-        wide_blocks<VECTORS>(segments[0], four, sums[0], kRows * kWidth);
+        wide_blocks<VECTORS>(segments[0], four, turned, sums[0], kRows * kWidth);
       } else {
         for (int64_t j = 0; j < group; ++j) {
           const Factors factors = of(panel_at(i + j));

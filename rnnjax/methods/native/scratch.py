@@ -21,9 +21,10 @@ def packed_width(kind: Kind, hidden: int) -> int:
 
 
 def packs(steps: int, rows: int, hidden: int, width: int) -> bool:
-    """Whether weights are read so often that they are packed; the same as in native/problem.h."""
-    few = 2 if hidden * width > MANY_WEIGHTS else 12
-    return hidden % WIDE != 0 or steps * -(-rows // TILE_ROWS) > few
+    """Whether weights are packed, and not read where they stand; the same as in native/problem.h."""
+    uses = steps * -(-rows // TILE_ROWS)
+    many = hidden * width > MANY_WEIGHTS
+    return hidden % WIDE != 0 or (uses > 2 if many else rows > 1 and uses > 12)
 
 
 def forward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
