@@ -30,8 +30,17 @@ static inline F splat(float x) { return x - F{}; }
 static inline I bits(F x) { return (I)x; }
 static inline F floats(I x) { return (F)x; }
 
-static inline F at_most(F x, float bound) { return splat(bound) < x ? splat(bound) : x; }  // NaN stays
+// The bound where x is beyond it, else x: so NaN stays. Compilers take two instructions if not told.
+#if LANES == 16
+static inline F at_most(F x, float bound) { return (F)_mm512_min_ps((__m512)splat(bound), (__m512)x); }
+static inline F at_least(F x, float bound) { return (F)_mm512_max_ps((__m512)splat(bound), (__m512)x); }
+#elif LANES == 8
+static inline F at_most(F x, float bound) { return (F)_mm256_min_ps((__m256)splat(bound), (__m256)x); }
+static inline F at_least(F x, float bound) { return (F)_mm256_max_ps((__m256)splat(bound), (__m256)x); }
+#else
+static inline F at_most(F x, float bound) { return splat(bound) < x ? splat(bound) : x; }
 static inline F at_least(F x, float bound) { return splat(bound) > x ? splat(bound) : x; }
+#endif
 
 // exp(x) = power * (1 + rest), for -87 <= x <= 88.
 struct Exponential {
