@@ -55,12 +55,11 @@ class ForwardLoop {
  private:
   // Where the inputs of a chunk stand, and which of them is the first of each visit.
   void find_inputs(int64_t visit) {
-    const int64_t begin = visit - visit % chunk_;
-    if (begin == begin_) return;
-    begin_ = begin;
+    if (begin_ >= 0 && visit >= begin_ && visit < begin_ + chunk_) return;
+    begin_ = visit - visit % chunk_;
     inputs_.clear();
     firsts_.clear();
-    for (int64_t v = begin; v < begin + chunk_ && v < size_.steps; ++v) {
+    for (int64_t v = begin_; v < begin_ + chunk_ && v < size_.steps; ++v) {
       firsts_.push_back(inputs_.size());
       walk_.each_valid(v, [&](int64_t step, int64_t row) {
         inputs_.push_back(net_.inputs + at(step, row, size_.inputs));

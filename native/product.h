@@ -135,7 +135,7 @@ template <int VECTORS>
 struct Tiles {
   static constexpr int kRows = tile_rows<VECTORS>();
   explicit Tiles(int64_t all) : rows(all), count((all + kRows - 1) / kRows) {}
-  int64_t begin(int64_t tile) const { return rows * tile / count; }
+  int64_t begin(int64_t tile) const { return tile == 0 ? 0 : tile == count ? rows : rows * tile / count; }
   const int64_t rows, count;
 };
 
