@@ -203,6 +203,27 @@ void test_cells() {
   }
 }
 
+// Weights that a single row reads where they stand, several panels at once: with 256 units also
+// those of a product of one gate, which are not packed for two steps.
+void test_single_row() {
+  Random random(4);
+  Threads one(1), two(2);
+  for (const int32_t cell : kCells) {
+    for (const int64_t hidden : {64, 128, 256}) {
+      Case c;
+      c.size = {hidden == 256 ? 2 : 5, 1, 7, hidden, cell};
+      c.bias = true;
+      c.mask = hidden == 64;
+      for (int i = 0; i < 2; ++i) c.networks.push_back(draw_network(c, random));
+      CHECK(!packs(c.size), "%s", c.text().c_str());
+      const Wanted want = references(c);
+      for (const Kernels* kernels : all_kernels()) {
+        for (Threads* pool : {&one, &two}) check_case(*kernels, c, want, *pool, "single row");
+      }
+    }
+  }
+}
+
 void test_no_steps() {
   Random random(2);
   Threads two(2);
@@ -387,6 +408,7 @@ int main() {
   rnnjax::test_activations();
   rnnjax::test_reference();
   rnnjax::test_cells();
+  rnnjax::test_single_row();
   rnnjax::test_no_steps();
   rnnjax::test_gradients();
   rnnjax::test_pools();
