@@ -52,6 +52,7 @@ class BackwardLoop {
     pending_.assign(count, nullptr);
     pending_extra_.assign(count, nullptr);
     candidate_.assign(count, nullptr);
+    start_.assign(count, nullptr);
     restarted_.assign(count, 0);
     // Rows that have deltas come first: the others have no product.
     order_.clear();
@@ -69,7 +70,9 @@ class BackwardLoop {
         if (size_.cell == kGRUAfter) pending_extra_[i] = net_.extra_deltas + at(before, row, size_.hidden);
         restarted_[i] = net_.restarts && net_.restarts[before * size_.rows + row];
       }
-      if (visit < size_.steps) candidate_[i] = net_.deltas + at(step_, row, width()) + 2 * size_.hidden;
+      if (visit == size_.steps || !has_extra(size_.cell)) continue;
+      candidate_[i] = net_.deltas + at(step_, row, width()) + 2 * size_.hidden;
+      start_[i] = net_.starts.h(size_, step_, row);
     }
   }
 
@@ -138,11 +141,11 @@ class BackwardLoop {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
         const F dh = total(i, sums, unit, lanes, offset) +
-                     load(net_.doutputs + at(step_, row, net_.outputs_width) + unit, lanes);
+                     load(net_.doutputs + at(step_, row, net_.doutputs_width) + unit, lanes);
         switch (size_.cell) {
           case kLSTM: return lstm(i, row, unit, lanes, dh);
           case kGRUAfter:
-          case kGRUBefore: return gru(row, unit, lanes, dh);
+          case kGRUBefore: return gru(i, row, unit, lanes, dh);
           default: return elman(row, unit, lanes, dh);
         }
       });
@@ -155,7 +158,7 @@ class BackwardLoop {
     const float* kept = net_.columns + at(step_, row, 4 * h) + unit;
     float* out = net_.deltas + at(step_, row, 4 * h) + unit;
     const F i = load(kept, lanes), f = load(kept + h, lanes), g = load(kept + 2 * h, lanes),
-            o = load(kept + 3 * h, lanes), old = load(net_.starts.c + place, lanes);
+            o = load(kept + 3 * h, lanes), old = load(net_.start_c + place, lanes);
     const F tanh_c = tanh(f * old + i * g);
     const F dc = total_c(index, unit, lanes) + dh * o * (1.0f - tanh_c * tanh_c);
     store(out, dc * g * i * (1.0f - i), lanes);
@@ -165,12 +168,12 @@ class BackwardLoop {
     store(net_.dbegin.c + row * h + unit, dc * f, lanes);
   }
 
-  void gru(int64_t row, int64_t unit, int64_t lanes, F dh) const {
+  void gru(int64_t i, int64_t row, int64_t unit, int64_t lanes, F dh) const {
     const int64_t h = size_.hidden, place = at(step_, row, h) + unit;
     const float* kept = net_.columns + at(step_, row, 3 * h) + unit;
     float* out = net_.deltas + at(step_, row, 3 * h) + unit;
     const F r = load(kept, lanes), z = load(kept + h, lanes), n = load(kept + 2 * h, lanes),
-            old = load(net_.starts.h + place, lanes);
+            old = load(start_[i] + unit, lanes);
     const F dn = dh * (1.0f - z) * (1.0f - n * n);
     if (size_.cell == kGRUAfter) {
       const F product = load(net_.extra + place, lanes);
@@ -191,10 +194,9 @@ class BackwardLoop {
     products<4>(Panels{panel, 1}, false, &segment, 1, order_.size(), of, [&](int64_t, int64_t i, const float* sums) {
       const int64_t row = row_of(i);
       vectors(panel, [&](int64_t unit, int64_t lanes, int64_t offset) {
-        const int64_t place = at(step_, row, h) + unit;
         // Of the columns only r is still there where deltas stand in their place.
         const F r = load(net_.columns + at(step_, row, 3 * h) + unit, lanes);
-        const F dpassed = load(sums + offset), old = load(net_.starts.h + place, lanes);
+        const F dpassed = load(sums + offset), old = load(start_[i] + unit, lanes);
         float* rest = net_.dbegin.h + row * h + unit;
         store(net_.deltas + at(step_, row, 3 * h) + unit, dpassed * old * r * (1.0f - r), lanes);
         store(rest, load(rest, lanes) + dpassed * r, lanes);
@@ -230,6 +232,6 @@ class BackwardLoop {
   Walk walk_;
   int64_t step_ = 0, products_ = 0;
   std::vector<int64_t> order_;
-  std::vector<const float*> pending_, pending_extra_, candidate_;
+  std::vector<const float*> pending_, pending_extra_, candidate_, start_;
   std::vector<char> restarted_;
 };

@@ -30,6 +30,12 @@ class XlaPool final : public Pool {
   ffi::ThreadPool pool_;
 };
 
+// A later network's part of an array; null if there is none.
+template <class T>
+T* side_by_side(T* first, int64_t numbers) {
+  return first ? first + numbers : nullptr;
+}
+
 // Takes arrays one after the other and remembers the first thing that is wrong.
 template <class Arrays>
 class Reader {
@@ -61,6 +67,32 @@ class Reader {
   template <class T>
   T* floats(const char* name, std::initializer_list<int64_t> wanted, bool optional = false) {
     return take<T>(name, ffi::F32, wanted, optional);
+  }
+
+  // Where the steps of the n-th network began. It has its part of the outputs of the first one; what
+  // rows began with, and were restarted with if they were, are one array.
+  Starts starts(const Size& s, int64_t networks, int64_t n, const Starts& first, bool optional) {
+    const int64_t width = networks * s.hidden;
+    Starts starts;
+    starts.origins = take<const int32_t>("origins", ffi::S32, {s.steps, s.rows}, optional);
+    starts.outputs_width = width;
+    if (n == 0) {
+      starts.outputs = floats<const float>("outputs", {s.steps, s.rows, width}, optional);
+    } else {
+      floats<const float>("outputs of a later network", {0});
+      starts.outputs = side_by_side(first.outputs, n * s.hidden);
+    }
+    const auto got = arrays_.template get<ffi::AnyBuffer>(index_);
+    int64_t several = 1;
+    if (got.has_value() && buffer(*got).dimensions().size() == 3) several += buffer(*got).dimensions()[0] == 2;
+    starts.first = floats<const float>("first carries", {several, s.rows, s.hidden}, optional);
+    const int64_t places = starts.origins && error_.empty() ? s.steps * s.rows : 0;
+    for (int64_t i = 0; i < places; ++i) {
+      if (starts.origins[i] >= -several && starts.origins[i] < s.steps) continue;
+      fail("origins name what is not there");
+      break;
+    }
+    return starts;
   }
 
   // A matrix, or one of several that stand one after the other.
@@ -106,8 +138,8 @@ class Reader {
 };
 
 constexpr int64_t kForwardArguments = 11, kForwardResults = 8;
-constexpr int64_t kBackwardArguments = 10, kBackwardResults = 7;
-constexpr int64_t kGradientsArguments = 5, kGradientsResults = 4;
+constexpr int64_t kBackwardArguments = 12, kBackwardResults = 7;
+constexpr int64_t kGradientsArguments = 7, kGradientsResults = 4;
 
 ffi::Error invalid(const std::string& text) { return ffi::Error::InvalidArgument(text); }
 
@@ -127,12 +159,6 @@ bool read_size(const Arguments& arguments, const Results& results, size_t over_t
   if (all.size() != 3 || last.size() == 0) return false;
   *size = {all[0], all[1], all[2], last.back(), cell};
   return true;
-}
-
-// A later network's part of an array; null if there is none.
-template <class T>
-T* side_by_side(T* first, int64_t numbers) {
-  return first ? first + numbers : nullptr;
 }
 
 ffi::Error wrong_number() {
@@ -176,8 +202,8 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
     net.final.c = out.floats<float>("final.c", {b, h}, !c);
     net.columns = out.floats<float>("columns", {t * b, g}, !keep);
     net.extra = out.floats<float>("extra", {t, b, h}, !keep || !has_extra(cell));
-    net.starts.h = out.floats<float>("starts.h", {t, b, h}, !keep);
-    net.starts.c = out.floats<float>("starts.c", {t, b, h}, !keep || !c);
+    net.origins = out.take<int32_t>("origins", ffi::S32, {t, b}, !keep);
+    net.start_c = out.floats<float>("start.c", {t, b, h}, !keep || !c);
     net.scratch = out.scratch(least_forward_scratch(size), &net.scratch_numbers);
   }
   if (!in.error().empty()) return invalid(in.error());
@@ -191,7 +217,7 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
 ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, PerNetwork number,
                         ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
-  if (!read_size(arguments, results, 2, 6, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size) ||
+  if (!read_size(arguments, results, 7, 8, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size) ||
       number.size() != reverse.size()) {
     return wrong_number();
   }
@@ -206,13 +232,13 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, 
     net.reverse = reverse[n];
     net.columns = in.floats<const float>("columns", {t * b, g});
     net.extra = in.floats<const float>("extra", {t, b, h}, !has_extra(cell));
-    net.starts.h = in.floats<const float>("starts.h", {t, b, h});
-    net.starts.c = in.floats<const float>("starts.c", {t, b, h}, !c);
+    net.starts = in.starts(size, nets.size(), n, nets[0].starts, !has_extra(cell));
+    net.start_c = in.floats<const float>("start.c", {t, b, h}, !c);
     net.w_hh = in.matrix("w_hh", h, g, number[n]);
     net.doutputs = n == 0 ? in.floats<const float>("cotangent of outputs", {t, b, all})
                           : side_by_side(nets[0].doutputs, n * h);
     if (n > 0) in.floats<const float>("cotangent of a later network's outputs", {0});
-    net.outputs_width = all;
+    net.doutputs_width = all;
     net.dfinal.h = in.floats<const float>("cotangent of final.h", {b, h});
     net.dfinal.c = in.floats<const float>("cotangent of final.c", {b, h}, !c);
     net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
@@ -238,16 +264,17 @@ ffi::Error run_gradients(ffi::ThreadPool pool, int32_t cell, ffi::RemainingArgs 
                          ffi::RemainingRets results) {
   Size size;
   const size_t networks = arguments.size() / kGradientsArguments;
-  if (!read_size(arguments, results, 0, 1, kGradientsArguments, kGradientsResults, cell, networks, &size)) {
+  if (!read_size(arguments, results, 0, 3, kGradientsArguments, kGradientsResults, cell, networks, &size)) {
     return wrong_number();
   }
   const int64_t t = size.steps, b = size.rows, h = size.hidden, g = gates(cell) * h;
   Reader<ffi::RemainingArgs> in(arguments, "argument");
   Reader<ffi::RemainingRets> out(results, "result");
   std::vector<Gradients> nets(networks);
-  for (Gradients& net : nets) {
+  for (size_t n = 0; n < nets.size(); ++n) {
+    Gradients& net = nets[n];
     net.inputs = in.floats<const float>("inputs", {t, b, size.inputs});
-    net.start_h = in.floats<const float>("starts.h", {t, b, h});
+    net.starts = in.starts(size, networks, n, nets[0].starts, false);
     net.deltas = in.floats<const float>("deltas", {t * b, g});
     net.extra = in.floats<const float>("extra", {t, b, h}, !has_extra(cell));
     net.mask = in.take<const bool>("mask", ffi::PRED, {t, b}, true);
@@ -294,7 +321,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 5; }
+extern "C" int rnnjax_interface() { return 6; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

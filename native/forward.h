@@ -75,6 +75,7 @@ class ForwardLoop {
     const int64_t count = walk_.rows().size();
     start_.resize(count);
     start_c_.resize(count);
+    origins_.resize(count);
     passed_.resize(count);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = walk_.rows()[i], before = walk_.before()[i], h = size_.hidden;
@@ -82,6 +83,7 @@ class ForwardLoop {
       start_[i] = restart ? net_.fresh.h + row * h
                   : before < 0 ? net_.begin.h + row * h
                                : net_.outputs + at(before, row, net_.outputs_width);
+      origins_[i] = restart ? kRestarted : before < 0 ? kBegun : static_cast<int32_t>(before);
       if (has_c(size_.cell)) start_c_[i] = (restart ? net_.fresh.c : net_.final.c) + row * h;
       passed_[i] = passed(row);
     }
@@ -109,12 +111,6 @@ class ForwardLoop {
     return packed_.passed() + row * size_.hidden;
   }
 
-  void keep_start(int64_t i, int64_t row, int64_t unit, int64_t lanes) const {
-    if (!net_.columns) return;
-    const int64_t place = at(step_, row, size_.hidden) + unit;
-    store(net_.starts.h + place, load(start_[i] + unit, lanes), lanes);
-  }
-
   // The products of a step; its operand are rows as long as the carry.
   template <int VECTORS, class Of, class Use>
   void products_of(const std::vector<const float*>& rows, Panels panels, Of of, Use use) const {
@@ -122,8 +118,9 @@ class ForwardLoop {
     products<VECTORS>(panels, walk_.at() % 2, &segment, 1, rows.size(), of, use);
   }
 
-  // Zeros for the rows that do not count here.
+  // Zeros for the rows that do not count here; and, once a step, where the others began.
   void skip(int64_t unit, int64_t units) const {
+    if (unit == 0 && net_.columns) keep_origins();
     const int64_t count = units < size_.hidden - unit ? units : size_.hidden - unit;
     for (const int64_t row : walk_.idle()) {
       const int64_t place = at(step_, row, size_.hidden) + unit, bytes = count * sizeof(float);
@@ -133,9 +130,14 @@ class ForwardLoop {
         __builtin_memset(columns(row) + g * size_.hidden + unit, 0, bytes);
       }
       if (net_.extra) __builtin_memset(net_.extra + place, 0, bytes);
-      __builtin_memset(net_.starts.h + place, 0, bytes);
-      if (net_.starts.c) __builtin_memset(net_.starts.c + place, 0, bytes);
+      if (net_.start_c) __builtin_memset(net_.start_c + place, 0, bytes);
     }
+  }
+
+  void keep_origins() const {
+    int32_t* origins = net_.origins + step_ * size_.rows;
+    for (const int64_t row : walk_.idle()) origins[row] = kBegun;
+    for (size_t i = 0; i < origins_.size(); ++i) origins[walk_.rows()[i]] = origins_[i];
   }
 
   void lstm(Panels panels) {
@@ -158,8 +160,7 @@ class ForwardLoop {
         store(y + unit, s[3] * tanh(c), lanes);
         if (kept) {
           for (int g = 0; g < 4; ++g) store(kept + g * h + unit, s[g], lanes);
-          store(net_.starts.c + at(step_, row, h) + unit, old, lanes);
-          keep_start(i, row, unit, lanes);
+          store(net_.start_c + at(step_, row, h) + unit, old, lanes);
         }
       });
     });
@@ -189,7 +190,6 @@ class ForwardLoop {
           store(kept + h + unit, update, lanes);
           store(kept + 2 * h + unit, n, lanes);
           store(net_.extra + at(step_, row, h) + unit, h_n, lanes);
-          keep_start(i, row, unit, lanes);
         }
       });
     });
@@ -210,10 +210,7 @@ class ForwardLoop {
         for (int g = 0; g < 2; ++g) s[g] = sigmoid(load(sums + g * kGroup + offset));
         store(through + unit, s[0] * load(start_[i] + unit, lanes), lanes);
         store(updates(row) + unit, s[1], lanes);
-        if (kept) {
-          store(kept + unit, s[0], lanes);
-          keep_start(i, row, unit, lanes);
-        }
+        if (kept) store(kept + unit, s[0], lanes);
       });
     });
     skip(panels.first * kGroup, panels.count * kGroup);
@@ -257,10 +254,7 @@ class ForwardLoop {
         each_vector(h, (panel * 4 + group) * kGroup, [&](int64_t unit, int64_t lanes, int64_t offset) {
           const F s = load(sums + group * kGroup + offset);
           store(y + unit, activation(s), lanes);
-          if (kept) {
-            store(kept + unit, s, lanes);
-            keep_start(i, row, unit, lanes);
-          }
+          if (kept) store(kept + unit, s, lanes);
         });
       }
     });
@@ -277,5 +271,6 @@ class ForwardLoop {
   float* const projected_;
   int64_t step_ = 0, begin_ = -1, first_ = 0;
   std::vector<int64_t> firsts_;
+  std::vector<int32_t> origins_;
   std::vector<const float*> inputs_, start_, start_c_, passed_;
 };

@@ -1,10 +1,11 @@
 // Gradients of weights: products over all steps and rows that count. Included once for each
 // instruction set.
 
-// product[m][n] = sum of left[k][m] * right[k][n] over k; and, if wanted, the sums of the columns
-// of `right`, of which `right_columns` are taken from `right_first` on.
+// product[m][n] = sum of left[k][m] * right[k][n] over k, where a row of `left` may stand anywhere;
+// and, if wanted, the sums of the columns of `right`, of which `right_columns` are taken from
+// `right_first` on.
 struct Outer {
-  const float* left;
+  const float* const* left;
   int64_t left_columns;
   const float* right;
   int64_t right_width, right_first, right_columns;
@@ -97,7 +98,7 @@ class OuterPanel {
       if (columns_ < kWidth) __builtin_memset(to, 0, kWidth * sizeof(float));
       const float* from = outer.right + *k * outer.right_width + outer.right_first + first;
       __builtin_memcpy(to, from, columns_ * sizeof(float));
-      left_[terms] = outer.left + *k * outer.left_columns;
+      left_[terms] = outer.left[*k];
       fetch(left_[terms++], outer.left_columns);
     }
     return terms;
@@ -151,24 +152,41 @@ class OuterJobs final : public Work {
   std::vector<OuterPanel> panels_;  // of each thread
 };
 
+// Where the rows of the operands of one network's products begin.
+struct Operands {
+  Operands(const Size& s, const Gradients& net) {
+    for (auto* rows : {&inputs, &starts}) rows->reserve(s.steps * s.rows);
+    for (int64_t step = 0, place = 0; step < s.steps; ++step) {
+      for (int64_t row = 0; row < s.rows; ++row, ++place) {
+        inputs.push_back(net.inputs + place * s.inputs);
+        starts.push_back(net.starts.h(s, step, row));
+        if (s.cell == kGRUBefore) extra.push_back(net.extra + place * s.hidden);
+      }
+    }
+  }
+  std::vector<const float*> inputs, starts, extra;
+};
+
 // The products of one network; a GRU's candidate has an operand of its own.
-static void list_outers(const Size& s, const Gradients& net, std::vector<Outer>* list) {
+static void list_outers(const Size& s, const Gradients& net, const Operands& of, std::vector<Outer>* list) {
   const int64_t d = s.inputs, h = s.hidden, width = gates(s.cell) * h;
   const int64_t main = has_extra(s.cell) ? 2 * h : width;
   const bool* mask = net.mask;
   float* dw_n = net.dw_hh + main;
-  list->push_back({net.inputs, d, net.deltas, width, 0, width, mask, net.dw_ih, width, net.dbias});
-  list->push_back({net.start_h, h, net.deltas, width, 0, main, mask, net.dw_hh, width, nullptr});
+  list->push_back({of.inputs.data(), d, net.deltas, width, 0, width, mask, net.dw_ih, width, net.dbias});
+  list->push_back({of.starts.data(), h, net.deltas, width, 0, main, mask, net.dw_hh, width, nullptr});
   if (s.cell == kGRUAfter) {
-    list->push_back({net.start_h, h, net.extra, h, 0, h, mask, dw_n, width, net.dcandidate_bias});
+    list->push_back({of.starts.data(), h, net.extra, h, 0, h, mask, dw_n, width, net.dcandidate_bias});
   } else if (s.cell == kGRUBefore) {
-    list->push_back({net.extra, h, net.deltas, width, main, h, mask, dw_n, width, nullptr});
+    list->push_back({of.extra.data(), h, net.deltas, width, main, h, mask, dw_n, width, nullptr});
   }
 }
 
 static void gradients(const Size& size, const std::vector<Gradients>& nets, Pool& pool) {
+  std::vector<Operands> operands;
   std::vector<Outer> outers;
-  for (const Gradients& net : nets) list_outers(size, net, &outers);
+  for (const Gradients& net : nets) operands.emplace_back(size, net);
+  for (size_t n = 0; n < nets.size(); ++n) list_outers(size, nets[n], operands[n], &outers);
   const int64_t count = size.steps * size.rows;
   const int64_t work = nets.size() * count * (size.inputs + size.hidden) * size.hidden * gates(size.cell);
   const int threads = work < kSmallProducts || pool.threads() < 2 ? 1 : pool.threads();

@@ -67,6 +67,22 @@ struct MutableCarry {
   float* c = nullptr;
 };
 
+// Where the carries stand that steps began with: in the outputs of an earlier step, or, where there
+// is none, in what rows began with or were restarted with, (1 or 2, rows, hidden).
+constexpr int32_t kBegun = -1, kRestarted = -2;
+struct Starts {
+  const int32_t* origins = nullptr;  // (steps, rows): the step whose outputs they are, or one of these
+  const float* outputs = nullptr;
+  int64_t outputs_width = 0;  // from row to row: several networks may share an array
+  const float* first = nullptr;
+
+  const float* h(const Size& s, int64_t step, int64_t row) const {
+    const int64_t origin = origins[step * s.rows + row];
+    if (origin >= 0) return outputs + (origin * s.rows + row) * outputs_width;
+    return first + ((kBegun - origin) * s.rows + row) * s.hidden;
+  }
+};
+
 // One network's forward pass. Arrays over time are (steps, rows, ...); what may be absent is null.
 struct Forward {
   const float* inputs;
@@ -79,11 +95,12 @@ struct Forward {
   const bool* restarts;
   bool reverse;
   float* outputs;
-  int64_t outputs_width;  // from row to row: several networks may share an array
+  int64_t outputs_width;  // as in `Starts`
   MutableCarry final;
   float* columns;  // null: nothing is kept
   float* extra;    // the second buffer of columns
-  MutableCarry starts;
+  int32_t* origins;  // of `Starts`
+  float* start_c;
   float* scratch;
   int64_t scratch_numbers;  // at least `least_forward_scratch`; with more, more steps are projected at once
 };
@@ -92,10 +109,11 @@ struct Forward {
 struct Backward {
   const float* columns;
   const float* extra;
-  Carry starts;
+  Starts starts;  // of a GRU
+  const float* start_c;
   const float* w_hh;
   const float* doutputs;
-  int64_t outputs_width;  // as in the forward pass
+  int64_t doutputs_width;  // as of outputs
   Carry dfinal;
   const bool* mask;
   const bool* restarts;
@@ -109,7 +127,7 @@ struct Backward {
 // The gradients of one network's weights, from what the backward pass has made.
 struct Gradients {
   const float* inputs;
-  const float* start_h;
+  Starts starts;
   const float* deltas;
   const float* extra;  // deltas of the candidate's product, or what that product has read
   const bool* mask;

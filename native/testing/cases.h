@@ -15,8 +15,11 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
+using Origins = std::vector<int32_t>;
+
 struct ForwardWant {
   Doubles outputs, final_h, final_c, columns, extra, start_h, start_c;
+  Origins origins;
 };
 
 struct BackwardWant {
@@ -33,9 +36,17 @@ struct Network {
   Floats inputs, w_ih, w_hh, bias, candidate_bias, begin_h, begin_c, fresh_h, fresh_c;
   Floats doutputs, dfinal_h, dfinal_c;
   std::unique_ptr<bool[]> mask, restarts;
-  Floats columns, extra, start_h, start_c;  // what the way back reads: the kept, rounded
+  // What the way back reads: the kept, rounded. The kernels find `start_h` by its origins.
+  Floats columns, extra, outputs, start_h, start_c;
+  Origins origins;
   Floats deltas, candidate;  // what gradients read, with start_h: the candidate's operand or deltas
 
+  // What rows began with, and were restarted with.
+  Floats first() const {
+    Floats all = begin_h;
+    all.insert(all.end(), fresh_h.begin(), fresh_h.end());
+    return all;
+  }
   bool valid(int64_t place) const { return !mask || mask[place]; }
   bool restart(int64_t place) const { return restarts && restarts[place]; }
   // The step that is visited as the v-th, when outputs are computed.
@@ -125,10 +136,18 @@ Network draw_network(const Case& c, Random& random) {
 // Instead of what the loops would have made: gradients alone are cheap, and so may be of many steps.
 void draw_deltas(const Case& c, Random& random, Network* net) {
   const int64_t h = c.size.hidden, places = c.size.steps * c.size.rows;
-  net->start_h = random.floats(places * h);
+  net->outputs = random.floats(places * h);
+  const Floats first = net->first();
+  const int64_t kinds = net->fresh_h.empty() ? 1 : 2;
+  for (int64_t place = 0; place < places; ++place) {
+    const int64_t origin = random.below(c.size.steps + kinds) - kinds, row = place % c.size.rows;
+    const Floats& from = origin < 0 ? first : net->outputs;
+    const int64_t start = ((origin < 0 ? -1 - origin : origin) * c.size.rows + row) * h;
+    net->origins.push_back(static_cast<int32_t>(origin));
+    net->start_h.insert(net->start_h.end(), from.begin() + start, from.begin() + start + h);
+  }
   net->deltas = random.floats(places * c.width(), 0.3);
   if (has_extra(c.size.cell)) net->candidate = random.floats(places * h, 0.3);
-  spoil(*net, h, &net->start_h);
   spoil(*net, c.width(), &net->deltas);
   spoil(*net, h, &net->candidate);
 }

@@ -95,16 +95,20 @@ ForwardWant reference_forward(const Case& c, const Network& net) {
   const Size& size = c.size;
   const int64_t h = size.hidden, count = size.rows * h, all = size.steps * count;
   ForwardWant want{Doubles(all), Doubles(count), Doubles(count), Doubles(gates(size.cell) * all),
-                   Doubles(all), Doubles(all),   Doubles(all)};
+                   Doubles(all), Doubles(all),   Doubles(all), Origins(size.steps * size.rows, kBegun)};
   for (int64_t b = 0; b < size.rows; ++b) {
     Row row{some(net.begin_h, b, h), some(net.begin_c, b, h), Doubles(c.width()), Doubles(h)};
+    int32_t origin = kBegun;
     for (int64_t visit = 0; visit < size.steps; ++visit) {
       const int64_t place = net.step(size, visit) * size.rows + b;
       if (!net.valid(place)) continue;
       if (net.restart(place)) {
         row.h = some(net.fresh_h, b, h);
         row.c = some(net.fresh_c, b, h);
+        origin = kRestarted;
       }
+      want.origins[place] = origin;
+      origin = static_cast<int32_t>(net.step(size, visit));
       put(row.h, place, &want.start_h);
       put(row.c, place, &want.start_c);
       step(c, net, some(net.inputs, place, size.inputs), &row);
@@ -120,6 +124,8 @@ ForwardWant reference_forward(const Case& c, const Network& net) {
 
 void keep_rounded(const Case& c, const ForwardWant& want, Network* net) {
   net->columns = Floats(want.columns.begin(), want.columns.end());
+  net->outputs = Floats(want.outputs.begin(), want.outputs.end());
+  net->origins = want.origins;
   net->start_h = Floats(want.start_h.begin(), want.start_h.end());
   if (has_c(c.size.cell)) net->start_c = Floats(want.start_c.begin(), want.start_c.end());
   if (has_extra(c.size.cell)) net->extra = Floats(want.extra.begin(), want.extra.end());

@@ -37,7 +37,8 @@ int64_t forward_scratch(const Case& c, const Network& net) {
 }
 
 struct ForwardRun {
-  Floats outputs, final_h, final_c, columns, extra, start_h, start_c, scratch;
+  Floats outputs, final_h, final_c, columns, extra, start_c, scratch;
+  Origins origins;
 };
 
 struct BackwardRun {
@@ -56,7 +57,7 @@ ForwardRun forward_buffers(const Case& c, const Network& net) {
   run.final_c = blank(has_c, count);
   run.columns = blank(c.keep, all * gates(c.size.cell));
   run.extra = blank(c.keep && has_extra(c.size.cell), all);
-  run.start_h = blank(c.keep, all);
+  run.origins.assign(c.keep ? c.size.steps * c.size.rows : 0, -99);
   run.start_c = blank(c.keep && has_c, all);
   run.scratch = guarded(true, forward_scratch(c, net));
   return run;
@@ -97,7 +98,8 @@ Forward forward_arrays(const Case& c, const Network& net, ForwardRun& run) {
   arrays.final = {given(run.final_h), given(run.final_c)};
   arrays.columns = given(run.columns);
   arrays.extra = given(run.extra);
-  arrays.starts = {given(run.start_h), given(run.start_c)};
+  arrays.origins = run.origins.data();
+  arrays.start_c = given(run.start_c);
   arrays.scratch = given(run.scratch);
   arrays.scratch_numbers = forward_scratch(c, net);
   return arrays;
@@ -119,6 +121,30 @@ std::vector<ForwardRun> run_forward(const Kernels& kernels, const Case& c, Pool&
   return runs;
 }
 
+// Where the carries stand that steps began with, of all networks.
+class Kept {
+ public:
+  explicit Kept(const Case& c) : nets_(c.networks), hidden_(c.size.hidden) {
+    std::vector<const Floats*> parts;
+    for (const Network& net : nets_) {
+      parts.push_back(&net.outputs);
+      firsts_.push_back(net.first());
+    }
+    outputs_ = side_by_side(parts, hidden_);
+  }
+
+  Starts starts(int64_t n) const {
+    const int64_t number = nets_.size();
+    return {nets_[n].origins.data(), outputs_.data() + n * hidden_, number * hidden_, firsts_[n].data()};
+  }
+
+ private:
+  const std::vector<Network>& nets_;
+  const int64_t hidden_;
+  Floats outputs_;
+  std::vector<Floats> firsts_;
+};
+
 BackwardRun backward_buffers(const Case& c, const Network& net) {
   const size_t count = c.size.rows * c.size.hidden, all = c.size.steps * count;
   const bool has_c = rnnjax::has_c(c.size.cell), after = c.size.cell == kGRUAfter;
@@ -137,7 +163,7 @@ Backward backward_arrays(const Case& c, const Network& net, BackwardRun& run) {
   Backward arrays;
   arrays.columns = given(c.in_place ? run.deltas : net.columns);
   arrays.extra = given(c.in_place && c.size.cell == kGRUAfter ? run.extra_deltas : net.extra);
-  arrays.starts = {given(net.start_h), given(net.start_c)};
+  arrays.start_c = given(net.start_c);
   arrays.w_hh = given(net.w_hh);
   arrays.dfinal = {given(net.dfinal_h), given(net.dfinal_c)};
   arrays.mask = net.mask.get();
@@ -158,11 +184,13 @@ std::vector<BackwardRun> run_backward(const Kernels& kernels, const Case& c, Poo
   for (const Network& net : c.networks) parts.push_back(&net.doutputs);
   const int64_t h = c.size.hidden, number = runs.size();
   const Floats doutputs = side_by_side(parts, h);
+  const Kept kept(c);
   std::vector<Backward> arrays;
   for (int64_t n = 0; n < number; ++n) {
     arrays.push_back(backward_arrays(c, c.networks[n], runs[n]));
     arrays.back().doutputs = doutputs.data() + n * h;
-    arrays.back().outputs_width = number * h;
+    arrays.back().doutputs_width = number * h;
+    if (has_extra(c.size.cell)) arrays.back().starts = kept.starts(n);
   }
   kernels.backward(c.size, arrays, pool);
   return runs;
@@ -180,7 +208,6 @@ GradientsRun gradients_buffers(const Case& c, const Network& net) {
 Gradients gradients_arrays(const Network& net, GradientsRun& run) {
   Gradients arrays;
   arrays.inputs = given(net.inputs);
-  arrays.start_h = given(net.start_h);
   arrays.deltas = given(net.deltas);
   arrays.extra = given(net.candidate);
   arrays.mask = net.mask.get();
@@ -195,7 +222,11 @@ std::vector<GradientsRun> run_gradients(const Kernels& kernels, const Case& c, P
   std::vector<GradientsRun> runs;
   for (const Network& net : c.networks) runs.push_back(gradients_buffers(c, net));
   std::vector<Gradients> arrays;
-  for (size_t i = 0; i < runs.size(); ++i) arrays.push_back(gradients_arrays(c.networks[i], runs[i]));
+  const Kept kept(c);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    arrays.push_back(gradients_arrays(c.networks[i], runs[i]));
+    arrays.back().starts = kept.starts(i);
+  }
   kernels.gradients(c.size, arrays, pool);
   return runs;
 }

@@ -1,4 +1,4 @@
-"""Inside `shard_map`: which mesh axes a value varies over is part of its type."""
+"""Several devices: where rows stand, and, inside `shard_map`, what a value varies over."""
 
 from typing import Any
 
@@ -6,6 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+
+
+def rows_are_here() -> bool:
+    """Whether all rows that a call sees are known to stand on one device."""
+    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def varying_axes(tree: PyTree) -> frozenset[Any]:

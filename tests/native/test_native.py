@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
+from rnnjax.methods import manual
 from rnnjax.methods.native import call as call_module
-from rnnjax.methods.native import kinds, library, partition, scratch
+from rnnjax.methods.native import kinds, library, scratch
 
 reason = library.why_not_loaded()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
@@ -117,7 +118,7 @@ def test_weights_that_stay_where_they_are(instructions, name):
 @pytest.fixture
 def one_device(monkeypatch):
     """Tests have eight; there rows go through the rule that cuts the batch."""
-    monkeypatch.setattr(partition, "rows_are_here", lambda: True)
+    monkeypatch.setattr(manual, "rows_are_here", lambda: True)
 
 
 @pytest.mark.parametrize("option", ["plain", "all"])
@@ -217,22 +218,29 @@ def test_many_networks():
     compare.assert_close(run(rnnjax.Native()), run(rnnjax.Scan()))
 
 
-@pytest.mark.parametrize("gradient", [False, True])
-def test_a_batch_that_is_sharded_is_not_gathered(gradient):
-    cell, params, _, _ = problem("lstm", 5, 16, 8)
+@pytest.mark.parametrize("gradient", [None, "xs", "params"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("method", [rnnjax.Native(), rnnjax.Fused()], ids=["native", "fused"])
+def test_a_batch_that_is_sharded_is_not_gathered(method, name, gradient):
+    cell, params, _, _ = problem(name, 5, 16, 8)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
     xs = place(jnp.ones((5, 16, FEATURES)), jax.P(None, "data"))
     lengths = place(jnp.arange(16, dtype=jnp.int32) % 6, jax.P("data"))
 
-    def run(xs, method):
+    def run(xs, params, method):
         return rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
 
-    function = jax.grad(lambda xs, method: (run(xs, method) ** 2).sum()) if gradient else run
-    compiled = jax.jit(function, static_argnums=1)
-    text = compiled.lower(xs, rnnjax.Native()).compile().as_text()
-    assert "rnnjax_forward" in text and "all-gather" not in text
-    compare.assert_close(compiled(xs, rnnjax.Native()), compiled(xs, rnnjax.Scan()))
+    def loss(*arguments):
+        return (run(*arguments) ** 2).sum()
+
+    argument = {None: None, "xs": 0, "params": 1}[gradient]
+    function = run if gradient is None else jax.grad(loss, argument)
+    compiled = jax.jit(function, static_argnums=2)
+    text = compiled.lower(xs, params, method).compile().as_text()
+    assert "all-gather" not in text
+    assert ("rnnjax_forward" in text) == (method == rnnjax.Native())
+    compare.assert_close(compiled(xs, params, method), compiled(xs, params, rnnjax.Scan()))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -257,16 +265,26 @@ def test_both_directions_are_one_call_without_turning_anything_around(one_device
     assert "f32[6,2,16]" in text and "f32[6,2,8]" not in text  # nor are outputs put together
 
 
+def origins_of(signature):
+    """Their place among the arrays."""
+    return signature.axes.index("f b h") - 2
+
+
 def by_hand(signature):
     """Arrays and results of a call for one LSTM, and its attributes."""
-    sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5, "w": 5}
+    sizes = {"t": 3, "b": 2, "d": 4, "g": 20, "h": 5, "w": 5, "f": 2}
 
     def shape(axes):
         whole = tuple(sizes[axis] for axis in axes.split())
         return (whole[0] * whole[1], whole[2]) if axes == call_module.WIDE else whole
 
     arrays = [np.zeros(shape(a), bool if a == "t b" else np.float32) for a in signature.axes]
-    results = [jax.ShapeDtypeStruct(shape(a), jnp.float32) for a in signature.results]
+    if signature is not call_module.FORWARD:
+        arrays[origins_of(signature)] = np.full((3, 2), -2, np.int32)
+    results = [
+        jax.ShapeDtypeStruct(shape(a), jnp.int32 if a == "t b" else jnp.float32)
+        for a in signature.results
+    ]
     if signature.scratch is not None:
         least = signature.scratch(kinds.LSTM, sizes | {"t": 1})
         results.append(jax.ShapeDtypeStruct((least,), jnp.float32))
@@ -277,7 +295,7 @@ def by_hand(signature):
         attributes["keep"] = True
     # What a GRU has.
     array, result = {"rnnjax_forward": (4, 4), "rnnjax_backward": (1, 1)}.get(
-        signature.name, (3, 3)
+        signature.name, (5, 3)
     )
     arrays[array], results[result] = call_module.ABSENT, jax.ShapeDtypeStruct((0,), jnp.float32)
     return arrays, results, attributes
@@ -296,7 +314,8 @@ def test_wrong_sizes_are_refused_by_the_library(signature):
         return jax.block_until_ready(function(*arrays, **(attributes | changed)))
 
     def less(values, i):
-        short = jax.ShapeDtypeStruct((values[i].shape[0] - 1, *values[i].shape[1:]), jnp.float32)
+        short = (values[i].shape[0] - 1, *values[i].shape[1:])
+        short = jax.ShapeDtypeStruct(short, values[i].dtype)
         short = values[i][:-1] if isinstance(values[i], np.ndarray) else short
         return [*values[:i], short, *values[i + 1 :]]
 
@@ -311,10 +330,15 @@ def test_wrong_sizes_are_refused_by_the_library(signature):
                 call(arrays, less(results, i))
     with pytest.raises(Exception, match="number of arrays"):
         call(arrays[:-1], results)
-    if signature is not call_module.GRADIENTS:  # outputs of all networks stand with the first
-        two = {"reverse": np.zeros(2, np.int32), "number": np.zeros(2, np.int32)}
-        with pytest.raises(Exception, match="rnnjax native"):
-            call(arrays * 2, results * 2, **two)
+    two = {name: np.zeros(2, np.int32) for name in ("reverse", "number") if name in attributes}
+    with pytest.raises(Exception, match="rnnjax native"):  # outputs of all stand with the first
+        call(arrays * 2, results * 2, **two)
+    if signature is not call_module.FORWARD:
+        where = origins_of(signature)
+        for origin in (3, -3):
+            wrong = [*arrays[:where], np.full((3, 2), origin, np.int32), *arrays[where + 1 :]]
+            with pytest.raises(Exception, match="name what is not there"):
+                call(wrong, results)
     if "number" in attributes:
         with pytest.raises(Exception, match="number of arrays"):
             call(arrays, results, number=np.zeros(2, np.int32))

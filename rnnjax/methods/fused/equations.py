@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._typing import Array, Float, PyTree
+from rnnjax.methods import manual
 
 Columns = tuple[Array, ...]
 """Arrays that stand side by side in one buffer."""
@@ -86,7 +88,11 @@ def outer(
     xs: Float[Array, "T *rows D"], deltas: Float[Array, "T *rows G"], dtype: Any
 ) -> Float[Array, "D G"]:
     """The gradient of a weight: one product over all steps and rows, inputs in `dtype`."""
-    # Both axes as one before the product: XLA would order them otherwise, and copy `deltas`.
-    rows = xs.astype(dtype).reshape(-1, xs.shape[-1])
-    columns = deltas.astype(dtype).reshape(-1, deltas.shape[-1])
-    return jnp.matmul(rows.T, columns, preferred_element_type=deltas.dtype)
+    rows, columns = xs.astype(dtype), deltas.astype(dtype)
+    if manual.rows_are_here():
+        # Both axes as one before the product: XLA would order them otherwise, and copy `deltas`.
+        rows, columns = (x.reshape(-1, x.shape[-1]) for x in (rows, columns))
+    # Where rows stand on several devices, an axis of steps and rows would have to be gathered.
+    contracted = tuple(range(rows.ndim - 1))
+    dimensions = ((contracted, contracted), ((), ()))
+    return jax.lax.dot_general(rows, columns, dimensions, preferred_element_type=deltas.dtype)

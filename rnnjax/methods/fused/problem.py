@@ -31,7 +31,7 @@ class Products(NamedTuple):
         params: of the network.
         xs: inputs, `(T, B, D)`.
         deltas: what the backward loop returns.
-        starts: the carry that each step began from.
+        starts: the carry that each step began from, or where it stands.
         mask: True where a step counts; elsewhere deltas are zero, and inputs may be anything.
     """
 
@@ -107,7 +107,7 @@ class Kept(NamedTuple):
 
     Attributes:
         columns: the buffers of `Equations`, `(T, B, ...)`; None where they are computed again.
-        starts: the carry that each step began from, `(T, B, H)`.
+        starts: the carry that each step began from, `(T, B, H)`, or where it stands.
     """
 
     columns: tuple[Array, ...] | None

@@ -27,8 +27,9 @@ class Signature(NamedTuple):
 
     Attributes:
         name: what it is registered as.
-        axes: of the arrays that it takes of every network; `b` are the rows, and `w` the units of
-            all networks, side by side in an array that the first one has.
+        axes: of the arrays that it takes of every network; `b` are the rows, `w` the units of
+            all networks, side by side in an array that the first one has, and `f` what rows
+            began with and were restarted with.
         results: the same of what it returns.
         scratch: `kind, sizes -> n`: of each network, how many numbers it works in; None for none.
     """
@@ -40,21 +41,23 @@ class Signature(NamedTuple):
 
 
 CARRY = ("b h", "b h")
+ORIGINS = "t b"
+STARTS = (ORIGINS, "t b w", "f b h")
 FORWARD = Signature(
     "rnnjax_forward",
     ("t b d", "d g", "h g", "g", "h", *CARRY, "t b", "t b", *CARRY),
-    ("t b w", *CARRY, "t b g", "t b h", "t b h", "t b h"),
+    ("t b w", *CARRY, "t b g", "t b h", ORIGINS, "t b h"),
     forward_scratch,
 )
 BACKWARD = Signature(
     "rnnjax_backward",
-    ("t b g", "t b h", "t b h", "t b h", "h g", "t b w", *CARRY, "t b", "t b"),
+    ("t b g", "t b h", *STARTS, "t b h", "h g", "t b w", *CARRY, "t b", "t b"),
     ("t b g", "t b h", *CARRY, *CARRY),
     backward_scratch,
 )
 GRADIENTS = Signature(
     "rnnjax_gradients",
-    ("t b d", "t b h", "t b g", "t b h", "t b"),
+    ("t b d", *STARTS, "t b g", "t b h", "t b"),
     ("d g", "h g", "g", "h"),
 )
 WIDE = "t b g"
@@ -120,9 +123,15 @@ def run_here(
         shape = tuple(sizes[axis] for axis in names.split())
         return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
 
-    like = [result_like(arrays[0], flat(names)) for names in results]
+    dtypes = [jnp.int32 if names == ORIGINS else jnp.float32 for names in results]
+    like = [
+        result_like(arrays[0], flat(names), dtype)
+        for names, dtype in zip(results, dtypes, strict=True)
+    ]
     scratch = (
-        [result_like(arrays[0], (signature.scratch(kind, sizes),))] if signature.scratch else []
+        [result_like(arrays[0], (signature.scratch(kind, sizes),), jnp.float32)]
+        if signature.scratch
+        else []
     )
     firsts = range(0, len(results), made)
     every = [x for first in firsts for x in (*like[first : first + made], *scratch)]
@@ -141,11 +150,11 @@ def run_here(
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
 
 
-def result_like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+def result_like(array: Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     """A result of this shape; inside `shard_map` it varies as `array` does."""
     varying = jax.typeof(array).manual_axis_type
     if not varying.varying:
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.ShapeDtypeStruct(shape, dtype)
     mesh = jax.sharding.get_abstract_mesh()
     sharding = jax.sharding.NamedSharding(mesh, jax.P())
-    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding, manual_axis_type=varying)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding, manual_axis_type=varying)

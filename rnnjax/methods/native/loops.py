@@ -5,19 +5,46 @@ they run side by side on the cores and nothing is stacked or turned around.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._typing import Array, PyTree
+from rnnjax.methods import manual
 from rnnjax.methods.fused.batching import as_rows
 from rnnjax.methods.fused.gradient import weight_gradients
 from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Products, Run
-from rnnjax.methods.native import partition
 from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, GRADIENTS, call, given
 from rnnjax.methods.native.kinds import Kind, known
+
+
+class Starts(NamedTuple):
+    """Where the carries stand that steps began with: `h` of most of them is an output.
+
+    Attributes:
+        origins: `(T, B)`, the step whose output it is, or one of those below.
+        outputs: `(T, B, H)`.
+        first: what rows began with, and were restarted with if they were, `(1 or 2, B, H)`.
+        c: `(T, B, H)`, of an LSTM.
+    """
+
+    origins: Array
+    outputs: Array
+    first: Array
+    c: Array | None
+
+    BEGUN = -1  # as in native/problem.h
+    RESTARTED = -2
+
+    @property
+    def h(self) -> Array:
+        """What each step began with, `(T, B, H)`."""
+        origins = self.origins[..., None]
+        earlier = jnp.take_along_axis(self.outputs, jnp.maximum(origins, 0), 0)
+        first = jnp.where(origins == self.RESTARTED, self.first[-1], self.first[0])
+        return jnp.where(origins < 0, first, earlier)
 
 
 def forward_call(
@@ -37,10 +64,14 @@ def forward_call(
     # XLA copies nothing where both directions are then put side by side, as they stand here.
     every = jnp.split(out[0][0], len(runs), axis=-1)
     answers = []
-    for (_, h, c, columns, extra, start_h, start_c), ys, run in zip(out, every, runs, strict=True):
-        pairs = [(h, c), (start_h, start_c)]
-        final, starts = (type(run.begin[0])(*pair[: 1 + kind.has_c]) for pair in pairs)
-        kept = Kept((columns, extra) if kind.extra else (columns,), starts) if keep else None
+    for (_, h, c, columns, extra, origins, start_c), ys, run in zip(out, every, runs, strict=True):
+        carry, fresh = run.begin
+        final = type(carry)(*(h, c)[: 1 + kind.has_c])
+        kept = None
+        if keep:
+            first = jnp.stack([begin.h for begin in (carry, fresh) if begin is not None])
+            starts = Starts(origins, ys, first, start_c if kind.has_c else None)
+            kept = Kept((columns, extra) if kind.extra else (columns,), starts)
         answers.append((ys, kept, final))
     return answers
 
@@ -49,9 +80,12 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
     """Run networks backwards; deltas take the place of the columns."""
     arrays, present = [], []
     all_dys = jnp.concatenate([run.timed[1] for run in runs], axis=-1)
+    every = [run.timed[0].starts for run in runs]
     for n, ((params, stack), (kept, _, flags), dcarry) in enumerate(runs):
         columns, *extra = kept.columns
-        arrays += [columns, *(extra or [ABSENT]), *leaves(kind, kept.starts)]
+        arrays += [columns, *(extra or [ABSENT])]
+        arrays += starts_of(every, n) if kind.extra else [ABSENT] * 3
+        arrays.append(given(kept.starts.c))
         arrays.append(stack[1] if stack else params.w_hh)
         arrays += [all_dys if n == 0 else ABSENT, *leaves(kind, dcarry)]
         arrays += [given(flags.mask), given(flags.restarts)]
@@ -69,6 +103,13 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
         restarted = flags.restarts is not None
         answers.append(((deltas, *others), (dbegin, dfresh if restarted else None)))
     return answers
+
+
+def starts_of(every: list[Starts], n: int) -> list[Any]:
+    """Those of a network as the library takes them: the outputs of all are the first one's."""
+    # As the forward call returned them, side by side: XLA copies nothing.
+    outputs = jnp.concatenate([starts.outputs for starts in every], axis=-1) if n == 0 else ABSENT
+    return [every[n].origins, outputs, every[n].first]
 
 
 def of_networks(directions: Directions) -> dict[str, np.ndarray]:
@@ -141,12 +182,14 @@ def backward(problem: Problem, directions: Directions, runs: list[Run]) -> list[
 def gradients(problem: Problem, networks: list[Products]) -> list[PyTree]:
     """The gradients of all weights; where rows stand on several devices, XLA has to add them up."""
     kind = known(problem.form)
-    if not partition.rows_are_here():
+    if not manual.rows_are_here():
         return weight_gradients(problem, networks)
     arrays, present = [], []
-    for params, xs, deltas, starts, mask in map(with_axis_of_rows, networks):
+    networks = [with_axis_of_rows(network) for network in networks]
+    every = [network.starts for network in networks]
+    for n, (params, xs, deltas, _, mask) in enumerate(networks):
         others = deltas[1] if kind.extra else ABSENT
-        arrays += [xs, starts.h, deltas[0], others, given(mask)]
+        arrays += [xs, *starts_of(every, n), deltas[0], others, given(mask)]
         present += [True, True, params.b is not None]
         present.append(kind.reset_after and params.b_hn is not None)
     out = call(GRADIENTS, kind, arrays, present, in_place={})

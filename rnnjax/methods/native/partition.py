@@ -7,24 +7,19 @@ device. Rows do not depend on each other, so each device runs its own.
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rnnjax._typing import Array
+from rnnjax.methods import manual
 
 ROWS = "b"
-
-
-def rows_are_here() -> bool:
-    """Whether all rows that a call sees are known to stand on one device."""
-    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def over_rows(
     function: Callable[..., tuple[Array, ...]], operands: list[str], results: list[str]
 ) -> Callable[..., tuple[Array, ...]]:
     """Let `function` be cut along the axes that are called b, as `"t b g"` names them."""
-    if rows_are_here():
+    if manual.rows_are_here():
         return function
     # Here, since `import rnnjax` does without it.
     from jax.experimental.custom_partitioning import custom_partitioning

@@ -21,7 +21,7 @@ def packed_width(kind: Kind, hidden: int) -> int:
 
 
 def packs(steps: int, rows: int, hidden: int, width: int) -> bool:
-    """Whether weights are packed, and not read where they stand; the same as in native/problem.h."""
+    """Whether weights are packed, or read where they stand; the same as in native/problem.h."""
     uses = steps * -(-rows // TILE_ROWS)
     many = hidden * width > MANY_WEIGHTS
     return hidden % WIDE != 0 or (uses > 2 if many else rows > 1 and uses > 12)
