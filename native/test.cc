@@ -120,36 +120,6 @@ void check_case(const Kernels& kernels, const Case& c, const Wanted& want, Pool&
   CHECK(denormals_count(), "%s", where.c_str());
 }
 
-constexpr int32_t kCells[] = {kLSTM, kGRUAfter, kGRUBefore, kTanh, kReLU};
-constexpr int64_t kHidden[] = {1, 2, 15, 16, 17, 31, 63, 64, 65, 100, 130};
-constexpr int64_t kInputs[] = {0, 1, 2, 3, 7, 16, 33};
-
-// As many steps as drawn if they are not too much work.
-Case draw_case(int32_t cell, int64_t hidden, Random& random) {
-  Case c;
-  const int64_t networks = 1 + random.below(3), inputs = kInputs[random.below(std::size(kInputs))];
-  int64_t steps = 1 + random.below(12), rows = 1 + random.below(13);
-  if (random.chance(0.15)) rows = hidden <= 17 ? 100 : 40;
-  const int64_t work = networks * rows * (inputs + hidden) * hidden * gates(cell);
-  while (steps > 2 && steps * work > 1000000) --steps;
-  c.size = {steps, rows, inputs, hidden, cell};
-  c.keep = random.chance(0.7);
-  c.in_place = random.chance(0.5);
-  c.mask = random.chance(0.6);
-  c.restarts = random.chance(0.5);
-  c.bias = random.chance(0.6);
-  for (int64_t i = 0; i < networks; ++i) c.networks.push_back(draw_network(c, random));
-  return c;
-}
-
-Case small_case(int32_t cell, int64_t steps, int64_t rows, int64_t inputs, int64_t hidden, Random& random) {
-  Case c;
-  c.size = {steps, rows, inputs, hidden, cell};
-  c.mask = c.restarts = c.bias = true;
-  for (int i = 0; i < 2; ++i) c.networks.push_back(draw_network(c, random));
-  return c;
-}
-
 // The way back of the reference is the derivative of its way forward. There are as many inputs as
 // columns: so that each delta makes a difference.
 void test_reference() {

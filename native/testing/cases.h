@@ -3,6 +3,7 @@
 #define RNNJAX_TESTING_CASES_H_
 
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
@@ -131,6 +132,36 @@ Network draw_network(const Case& c, Random& random) {
     if (has_c(size.cell)) net.fresh_c = random.floats(rows);
   }
   return net;
+}
+
+constexpr int32_t kCells[] = {kLSTM, kGRUAfter, kGRUBefore, kTanh, kReLU};
+constexpr int64_t kHidden[] = {1, 2, 15, 16, 17, 31, 63, 64, 65, 100, 130};
+constexpr int64_t kInputs[] = {0, 1, 2, 3, 7, 16, 33};
+
+// As many steps as drawn if they are not too much work.
+Case draw_case(int32_t cell, int64_t hidden, Random& random) {
+  Case c;
+  const int64_t networks = 1 + random.below(3), inputs = kInputs[random.below(std::size(kInputs))];
+  int64_t steps = 1 + random.below(12), rows = 1 + random.below(13);
+  if (random.chance(0.15)) rows = hidden <= 17 ? 100 : 40;
+  const int64_t work = networks * rows * (inputs + hidden) * hidden * gates(cell);
+  while (steps > 2 && steps * work > 1000000) --steps;
+  c.size = {steps, rows, inputs, hidden, cell};
+  c.keep = random.chance(0.7);
+  c.in_place = random.chance(0.5);
+  c.mask = random.chance(0.6);
+  c.restarts = random.chance(0.5);
+  c.bias = random.chance(0.6);
+  for (int64_t i = 0; i < networks; ++i) c.networks.push_back(draw_network(c, random));
+  return c;
+}
+
+Case small_case(int32_t cell, int64_t steps, int64_t rows, int64_t inputs, int64_t hidden, Random& random) {
+  Case c;
+  c.size = {steps, rows, inputs, hidden, cell};
+  c.mask = c.restarts = c.bias = true;
+  for (int i = 0; i < 2; ++i) c.networks.push_back(draw_network(c, random));
+  return c;
 }
 
 // Instead of what the loops would have made: gradients alone are cheap, and so may be of many steps.

@@ -5,7 +5,7 @@ they run side by side on the cores and nothing is stacked or turned around.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,33 +18,7 @@ from rnnjax.methods.fused.gradient import weight_gradients
 from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Products, Run
 from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, GRADIENTS, call, given
 from rnnjax.methods.native.kinds import Kind, known
-
-
-class Starts(NamedTuple):
-    """Where the carries stand that steps began with: `h` of most of them is an output.
-
-    Attributes:
-        origins: `(T, B)`, the step whose output it is, or one of those below.
-        outputs: `(T, B, H)`.
-        first: what rows began with, and were restarted with if they were, `(1 or 2, B, H)`.
-        c: `(T, B, H)`, of an LSTM.
-    """
-
-    origins: Array
-    outputs: Array
-    first: Array
-    c: Array | None
-
-    BEGUN = -1  # as in native/problem.h
-    RESTARTED = -2
-
-    @property
-    def h(self) -> Array:
-        """What each step began with, `(T, B, H)`."""
-        origins = self.origins[..., None]
-        earlier = jnp.take_along_axis(self.outputs, jnp.maximum(origins, 0), 0)
-        first = jnp.where(origins == self.RESTARTED, self.first[-1], self.first[0])
-        return jnp.where(origins < 0, first, earlier)
+from rnnjax.methods.native.starts import Starts, starts_of
 
 
 def forward_call(
@@ -103,13 +77,6 @@ def backward_call(kind: Kind, directions: Directions, runs: list[Run]) -> list[A
         restarted = flags.restarts is not None
         answers.append(((deltas, *others), (dbegin, dfresh if restarted else None)))
     return answers
-
-
-def starts_of(every: list[Starts], n: int) -> list[Any]:
-    """Those of a network as the library takes them: the outputs of all are the first one's."""
-    # As the forward call returned them, side by side: XLA copies nothing.
-    outputs = jnp.concatenate([starts.outputs for starts in every], axis=-1) if n == 0 else ABSENT
-    return [every[n].origins, outputs, every[n].first]
 
 
 def of_networks(directions: Directions) -> dict[str, np.ndarray]:
