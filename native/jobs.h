@@ -1,7 +1,8 @@
 // How the work of a call is shared. Included once for each instruction set.
 //
-// Rows do not depend on each other: where there are enough of them, and the weights fit into a
-// cache, every job takes some rows through time. Else the threads share the panels of every step.
+// Rows do not depend on each other: where there are enough of them, or of networks, and the weights
+// fit into a cache, every job takes some rows through time. Else the threads share the panels of
+// every step.
 
 constexpr int64_t kRowsOfJob = 48;
 constexpr int64_t kLeastRows = 6;
@@ -126,7 +127,7 @@ static void share(const Size& size, const std::vector<Net>& nets, int64_t visits
   if (jobs < enough) jobs = enough;
   if (jobs * networks % threads) jobs = (jobs + threads - 1) / threads * threads;
   const bool by_rows = threads == 1 || step < kSmallStep ||
-                       (weights <= kCachedWeights && size.rows >= jobs * kLeastRows);
+                       (weights <= kCachedWeights && (jobs == 1 || size.rows >= jobs * kLeastRows));
   if (by_rows) {
     RowJobs<Loop, Net> work(size, nets, visits, std::min(jobs, size.rows), threads);
     Team::run(work, work.phases(), work.items(), threads, pool);

@@ -41,7 +41,7 @@ class Signature(NamedTuple):
 
 
 CARRY = ("b h", "b h")
-ORIGINS = "t b"
+ORIGINS = "t b"  # of results, the only integers
 STARTS = (ORIGINS, "t b w", "f b h")
 FORWARD = Signature(
     "rnnjax_forward",
@@ -123,10 +123,9 @@ def run_here(
         shape = tuple(sizes[axis] for axis in names.split())
         return (shape[0] * shape[1], shape[2]) if names == WIDE else shape
 
-    dtypes = [jnp.int32 if names == ORIGINS else jnp.float32 for names in results]
     like = [
-        result_like(arrays[0], flat(names), dtype)
-        for names, dtype in zip(results, dtypes, strict=True)
+        result_like(arrays[0], flat(names), jnp.int32 if names == ORIGINS else jnp.float32)
+        for names in results
     ]
     scratch = (
         [result_like(arrays[0], (signature.scratch(kind, sizes),), jnp.float32)]

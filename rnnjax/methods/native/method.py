@@ -22,9 +22,10 @@ class Native:
     """Run the whole sequence with loops of compiled C++, on CPU.
 
     `Fused` with its loops over time in a library of its own: inputs are projected some steps
-    ahead, a step's product, gates and state are one pass over registers, weights are packed once,
-    the cores share rows or units, and steps that do not count cost nothing. The gradients of
-    weights are products of its own on one device; those of inputs are XLA's.
+    ahead, a step's product, gates and state are one pass over the nearest cache, weights that are
+    read often are packed once, the cores share rows or units, and steps that do not count cost
+    nothing. The gradients of weights are products of its own on one device; those of inputs are
+    XLA's.
     Numbers are those of `Scan`, up to the order of summation.
 
     For the plain LSTM, GRU (both resets) and Elman cell (tanh, relu), in float32. The library
