@@ -30,7 +30,8 @@ class ForwardLoop {
     const auto into = [&](auto vectors, Weights weights, const float* bias, float* out) {
       product_into<decltype(vectors)::value>(segment, rows, weights, Start{bias}, out);
     };
-    const Weights weights = packed_.input(panel);
+    const float* const passing = pack_passing(panel);
+    const Weights weights = packed_.input(panel, passing);
     switch (packed_.vectors()) {
       case 2: into(std::integral_constant<int, 2>(), weights, packed_.bias(panel), projected(panel)); break;
       case 3: into(std::integral_constant<int, 3>(), weights, packed_.bias(panel), projected(panel)); break;
@@ -38,7 +39,7 @@ class ForwardLoop {
     }
     if (size_.cell != kGRUBefore || panel % 4) return;
     const int64_t n = panel / 4;
-    into(std::integral_constant<int, 4>(), packed_.input_candidate(n), packed_.bias_candidate(n),
+    into(std::integral_constant<int, 4>(), packed_.input_candidate(n, passing), packed_.bias_candidate(n),
          projected_candidate(n));
   }
 
@@ -53,6 +54,17 @@ class ForwardLoop {
   }
 
  private:
+  struct alignas(64) Line {
+    float values[16];
+  };
+
+  const float* pack_passing(int64_t panel) {
+    passing_.resize((packed_.passing_numbers() + 15) / 16);
+    if (passing_.empty()) return nullptr;
+    packed_.pack_passing(panel, passing_[0].values);
+    return passing_[0].values;
+  }
+
   // Where the inputs of a chunk stand, and which of them is the first of each visit.
   void find_inputs(int64_t visit) {
     if (begin_ >= 0 && visit >= begin_ && visit < begin_ + chunk_) return;
@@ -273,4 +285,5 @@ class ForwardLoop {
   std::vector<int64_t> firsts_;
   std::vector<int32_t> origins_;
   std::vector<const float*> inputs_, start_, start_c_, passed_;
+  std::vector<Line> passing_;  // a panel's weights of inputs
 };

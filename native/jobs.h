@@ -126,8 +126,10 @@ static void share(const Size& size, const std::vector<Net>& nets, int64_t visits
   int64_t jobs = (size.rows + kRowsOfJob - 1) / kRowsOfJob;
   if (jobs < enough) jobs = enough;
   if (jobs * networks % threads) jobs = (jobs + threads - 1) / threads * threads;
-  const bool by_rows = threads == 1 || step < kSmallStep ||
-                       (weights <= kCachedWeights && (jobs == 1 || size.rows >= jobs * kLeastRows));
+  // Jobs of rows would pack for each of them what is packed in passing.
+  const bool passing = Loop::kProjects && packs_in_passing(size);
+  const bool by_rows = !passing && (threads == 1 || step < kSmallStep ||
+                                    (weights <= kCachedWeights && (jobs == 1 || size.rows >= jobs * kLeastRows)));
   if (by_rows) {
     RowJobs<Loop, Net> work(size, nets, visits, std::min(jobs, size.rows), threads);
     Team::run(work, work.phases(), work.items(), threads, pool);

@@ -70,14 +70,20 @@ class Packed {
       : size_(size),
         net_(net),
         packs_(packs(size)),
+        passing_(packs_in_passing(size)),
         all_(packed_width(size)),
         main_(size.cell == kGRUBefore ? 2 * padded(size.hidden, kGroup) : all_) {}
 
   // Of a panel, or of the candidate of a GRU that resets before.
   const float* bias(int64_t panel) const { return net_.scratch + main_at(panel); }
   const float* bias_candidate(int64_t panel) const { return net_.scratch + candidate_at(panel); }
-  Weights input(int64_t panel) const { return main(net_.w_ih, packed_input(), size_.inputs, panel); }
-  Weights input_candidate(int64_t panel) const {
+  // `passing`: where `pack_passing` has put the panel, or null.
+  Weights input(int64_t panel, const float* passing) const {
+    if (passing) return {passing, row(), kGroup};
+    return main(net_.w_ih, packed_input(), size_.inputs, panel);
+  }
+  Weights input_candidate(int64_t panel, const float* passing) const {
+    if (passing) return {passing + size_.inputs * row(), 4 * kGroup, kGroup};
     return candidate(net_.w_ih, packed_input(), size_.inputs, panel);
   }
   Weights recurrent(int64_t panel) const { return main(net_.w_hh, packed_recurrent(), size_.hidden, panel); }
@@ -97,10 +103,18 @@ class Packed {
   int64_t main_width() const { return main_; }
 
   void pack(int64_t panel) const {
-    pack_part(net_.bias, 1, panel, net_.scratch);
+    pack_part(net_.bias, 1, panel, net_.scratch + main_at(panel), net_.scratch + candidate_at(panel / 4));
     if (!packs_) return;
-    pack_part(net_.w_ih, size_.inputs, panel, packed_input());
-    pack_part(net_.w_hh, size_.hidden, panel, packed_recurrent());
+    if (!passing_) pack_whole(net_.w_ih, size_.inputs, panel, packed_input());
+    pack_whole(net_.w_hh, size_.hidden, panel, packed_recurrent());
+  }
+
+  // A panel's weights of inputs, where they are not kept.
+  int64_t passing_numbers() const {
+    return passing_ ? size_.inputs * (row() + (main_ == all_ ? 0 : 4 * kGroup)) : 0;
+  }
+  void pack_passing(int64_t panel, float* to) const {
+    pack_part(net_.w_ih, size_.inputs, panel, to, to + size_.inputs * row());
   }
 
  private:
@@ -108,7 +122,7 @@ class Packed {
   int32_t hidden() const { return static_cast<int32_t>(size_.hidden); }
   int32_t row() const { return vectors() * kGroup; }  // numbers of a panel's row
   float* packed_input() const { return net_.scratch + all_; }
-  float* packed_recurrent() const { return packed_input() + size_.inputs * all_; }
+  float* packed_recurrent() const { return packed_input() + (passing_ ? 0 : size_.inputs * all_); }
   // Where a panel's part of a packed matrix begins, for each of its rows.
   int64_t main_at(int64_t panel) const { return panel * row(); }
   int64_t candidate_at(int64_t panel) const { return main_ + panel * 4 * kGroup; }
@@ -123,18 +137,22 @@ class Packed {
     return {given + 2 * size_.hidden + panel * 4 * kGroup, width(), kGroup};
   }
 
-  void pack_part(const float* values, int64_t depth, int64_t panel, float* to) const {
+  void pack_whole(const float* values, int64_t depth, int64_t panel, float* to) const {
+    pack_part(values, depth, panel, to + depth * main_at(panel), to + depth * candidate_at(panel / 4));
+  }
+
+  // Of every fourth panel the candidate's weights, too, where they have panels of their own.
+  void pack_part(const float* values, int64_t depth, int64_t panel, float* to, float* candidate) const {
     const int64_t h = size_.hidden;
     const Matrix matrix{values, depth, width(), 0};
-    float* const here = to + depth * main_at(panel);
-    if (size_.cell >= kTanh) return pack_units(matrix, h, panel, here);
-    pack_gates(matrix, h, vectors(), panel, here);
+    if (size_.cell >= kTanh) return pack_units(matrix, h, panel, to);
+    pack_gates(matrix, h, vectors(), panel, to);
     if (main_ == all_ || panel % 4) return;
-    pack_units({values, depth, width(), 2 * h}, h, panel / 4, to + depth * candidate_at(panel / 4));
+    pack_units({values, depth, width(), 2 * h}, h, panel / 4, candidate);
   }
 
   const Size size_;
   const Forward net_;
-  const bool packs_;
+  const bool packs_, passing_;
   const int64_t all_, main_;  // numbers in a row, and those without the candidate's
 };

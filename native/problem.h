@@ -48,8 +48,18 @@ inline bool packs(const Size& s) {
   const int64_t uses = s.steps * ((s.rows + kTileRows - 1) / kTileRows);
   return many ? uses > 2 : s.rows > 1 && uses > 12;
 }
+// Where inputs have more weights than this, a panel's are packed when a chunk is projected, and not kept.
+#ifdef RNNJAX_SMALL  // as in jobs.h
+constexpr int64_t kPassingWeights = 1024;
+#else
+constexpr int64_t kPassingWeights = 2 * 1024 * 1024;
+#endif
+inline bool packs_in_passing(const Size& s) {
+  return packs(s) && s.inputs * packed_width(s) > kPassingWeights;
+}
 inline int64_t packed_numbers(const Size& s) {  // the bias always
-  return (1 + (packs(s) ? s.inputs + s.hidden : 0)) * packed_width(s);
+  const int64_t inputs = packs_in_passing(s) ? 0 : s.inputs;
+  return (1 + (packs(s) ? inputs + s.hidden : 0)) * packed_width(s);
 }
 inline int64_t least_forward_scratch(const Size& s) {
   return packed_numbers(s) + passed_numbers(s) + projected_numbers(s);

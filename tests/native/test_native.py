@@ -25,13 +25,15 @@ FEATURES = 3
 CELLS = [name for name in registry.CELLS if "bias" not in name and "learned" not in name]
 
 
-def problem(name, steps, rows, hidden, seed=0):
+def problem(name, steps, rows, hidden, seed=0, features=FEATURES):
     """A cell, random params of a size that keeps the recurrence tame, inputs and a carry."""
     cell = registry.CELLS[name](hidden)
-    like = jax.eval_shape(lambda: cell.init(jax.random.key(0), FEATURES))
+    like = jax.eval_shape(lambda: cell.init(jax.random.key(0), features))
     params = registry.randomise(like, seed, scale=1 / np.sqrt(hidden))
-    xs = jnp.asarray(np.random.default_rng(seed).normal(size=(steps, rows, FEATURES)), jnp.float32)
-    like = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct((rows, FEATURES), xs.dtype))
+    scale = (FEATURES / features) ** 0.5
+    xs = np.random.default_rng(seed).normal(size=(steps, rows, features), scale=scale)
+    xs = jnp.asarray(xs, jnp.float32)
+    like = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct((rows, features), xs.dtype))
     return cell, params, xs, registry.randomise(like, seed + 1)
 
 
@@ -110,6 +112,22 @@ def test_weights_that_stay_where_they_are(instructions, name):
         both, begin = (jax.tree.map(lambda a: jnp.stack([a, -a]), x) for x in (params, carry))
         got, wanted = (
             rnnjax.bidirectional(cell).apply(both, xs, begin, method=method)
+            for method in (rnnjax.Native(), rnnjax.Scan())
+        )
+        compare.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_weights_of_many_inputs_are_packed_in_passing(instructions, name, monkeypatch):
+    monkeypatch.setattr(scratch, "PASSING_ROWS", 10)  # several chunks of a few steps
+    steps, rows, hidden, features = 5, 4, 70, 17000
+    cell, *point = problem(name, steps, rows, hidden, features=features)
+    kind, sizes = kinds.known(cell.form), dict(t=steps, b=rows, d=features, h=hidden)
+    assert scratch.forward_scratch(kind, sizes) < features * hidden
+    for option in ("plain", "all"):
+        options = registry.sequence_options(steps, rows)[option]
+        got, wanted = (
+            everything(cell, method, True, options, point)
             for method in (rnnjax.Native(), rnnjax.Scan())
         )
         compare.assert_close(got, wanted)

@@ -8,6 +8,8 @@ WIDE = 4 * GROUP  # units where a product is of one gate alone
 LEAST_ROWS = 24  # of inputs that are projected together: weights are read once for all of them
 MANY_WEIGHTS = 128 * 1024
 TILE_ROWS = 6  # that read the weights together
+PASSING_WEIGHTS = 2 * 1024 * 1024  # of inputs: more are packed a panel at a time, for each chunk
+PASSING_ROWS = 512  # of a chunk then
 
 
 def packed_width(kind: Kind, hidden: int) -> int:
@@ -31,12 +33,16 @@ def forward_scratch(kind: Kind, sizes: dict[str, int]) -> int:
     """Bias and packed weights, what a step with two products hands on, and projected inputs.
 
     Those of one step, or of so many that they are a sixteenth of the weights: more was no faster.
+    Many weights of inputs are not kept but packed anew, for the rows of several steps.
     """
     steps, rows, inputs, hidden = (sizes[axis] for axis in "tbdh")
     width = packed_width(kind, hidden)
-    together = max(LEAST_ROWS, (inputs + hidden) // 16) // max(1, rows)
+    together = max(LEAST_ROWS, (inputs + hidden) // 16)
     passed = 2 * rows * hidden if kind.two_products else 0
     packed = 1 + (inputs + hidden if packs(steps, rows, hidden, width) else 0)
+    if packed > 1 and inputs * width > PASSING_WEIGHTS:
+        packed, together = packed - inputs, PASSING_ROWS
+    together //= max(1, rows)
     return packed * width + passed + min(steps, max(1, together)) * rows * width
 
 
