@@ -1,24 +1,47 @@
 """What the properties run over: a new cell, method or option is one line here."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax import testing
+from rnnjax.methods.base import Call
 from rnnjax.methods.native.library import why_not_loaded
 
-# Name -> factory of the hidden width; each must have an oracle in `rnnjax.testing`.
+
+class Entry(NamedTuple):
+    """A factory of the hidden width, the oracle of its cells, and axes of an input but the last."""
+
+    make: Callable[..., rnnjax.Cell]
+    oracle: testing.Oracle
+    space: tuple[int, ...] = ()
+
+    def __call__(self, hidden, **options):
+        return self.make(hidden, **options)
+
+
+def entry(factory, oracle, *, space=(), **options):
+    return Entry(functools.partial(factory, **options), oracle, space)
+
+
 CELLS = {
-    "lstm": rnnjax.lstm,
-    "lstm, no bias": lambda h, **kw: rnnjax.lstm(h, bias=False, **kw),
-    "lstm, learned carry": lambda h, **kw: rnnjax.lstm(h, learned_carry=True, **kw),
-    "gru": rnnjax.gru,
-    "gru, reset before": lambda h, **kw: rnnjax.gru(h, reset="before", **kw),
-    "gru, learned carry": lambda h, **kw: rnnjax.gru(h, learned_carry=True, **kw),
-    "elman": rnnjax.elman,
-    "elman, relu": lambda h, **kw: rnnjax.elman(h, activation=jax.nn.relu, **kw),
+    "lstm": entry(rnnjax.lstm, testing.lstm()),
+    "lstm, no bias": entry(rnnjax.lstm, testing.lstm(), bias=False),
+    "lstm, learned carry": entry(rnnjax.lstm, testing.lstm(), learned_carry=True),
+    "gru": entry(rnnjax.gru, testing.gru()),
+    "gru, reset before": entry(rnnjax.gru, testing.gru(reset="before"), reset="before"),
+    "gru, learned carry": entry(rnnjax.gru, testing.gru(), learned_carry=True),
+    "elman": entry(rnnjax.elman, testing.elman()),
+    "elman, relu": entry(
+        rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
+    ),
+    "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
 }
 
 
@@ -98,6 +121,26 @@ def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidd
     """A cell of the registry and parameters with every leaf random."""
     cell = CELLS[name](hidden, param_dtype=dtype)
     return cell, randomise(cell.init(jax.random.key(seed), features), seed)
+
+
+@functools.cache
+def serves(method: str, name: str) -> bool:
+    """Whether a method runs a cell."""
+    found = METHODS[method]
+    found = found.method if isinstance(found, InFloat32) else found
+    cell, params = make(name)
+    xs = jax.ShapeDtypeStruct((T, B, *CELLS[name].space, D), jnp.float32)
+    return found.why_not(Call(cell, params, xs, None, None, None, None, False)) is None
+
+
+# Where a cell has a form, loops of its own read every option; else they all share one loop.
+PLAIN_CELLS = [name for name, entry in CELLS.items() if entry(H).form is None]
+FORMED_CELLS = [name for name in CELLS if name not in PLAIN_CELLS]
+
+
+def inputs_of(name: str, num_steps: int, batch: int, features: int, **options):
+    """Inputs for a cell of the registry."""
+    return inputs(num_steps, batch, *CELLS[name].space, features, **options)
 
 
 def inputs(*shape: int, seed: int = 1, dtype=jnp.float32):

@@ -59,7 +59,7 @@ class DenseParts(NamedTuple):
             zs = zs + jnp.expand_dims(params.b.astype(zs.dtype), range(zs.ndim - 1))
         return zs.astype(dtype)
 
-    def cell(self, init: Callable[..., Any], step: Callable[..., Any], form: Any) -> Cell:
+    def cell(self, init: Callable[..., Any], step: Callable[..., Any], form: Any = None) -> Cell:
         """Put the cell together."""
         return Cell(
             init=init,
@@ -78,7 +78,7 @@ def dense(
     carry_type: Callable[..., Any],
     *,
     num_gates: int,
-    bias: bool,
+    bias: bool = True,
     learned_carry: bool,
     w_ih_init: Any,
     w_hh_init: Any,

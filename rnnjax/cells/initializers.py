@@ -90,6 +90,19 @@ def packed(
     return jnp.concatenate(gates, axis=-1).astype(dtype)
 
 
+def lstm_bias(function: str, forget_bias: Any) -> Callable[[Any, int, Any], Any]:
+    """How to draw the bias of gates i, f, g, o: `key, width, dtype -> (4 * width,)`."""
+    draw_forget = gate_bias(function, "forget_bias", forget_bias)
+
+    def draw(key: Any, width: int, dtype: Any) -> Any:
+        forget = draw_forget(key, (width,), jnp.float32)
+        zeros = jnp.zeros_like(forget)
+        start = -forget if isinstance(forget_bias, Chrono) else zeros
+        return jnp.concatenate([start, forget, zeros, zeros]).astype(dtype)
+
+    return draw
+
+
 def gate_bias(
     function: str, argument: str, value: Any
 ) -> Callable[[Any, tuple[int, ...], Any], Any]:
