@@ -69,6 +69,24 @@ def rate(function: str, argument: str, value: Any) -> float:
     return value
 
 
+def divisor(function: str, argument: str, value: Any, of: str, whole: int) -> int:
+    """A count of equal parts."""
+    if whole % size(function, argument, value):
+        refuse(function, argument, f"divide {of} = {whole}", value, "choose a divisor of it")
+    return int(value)
+
+
+def interval(
+    function: str, arguments: tuple[str, str], values: tuple[Any, Any]
+) -> tuple[float, float]:
+    """Two numbers between 0 and 1, the smaller one first."""
+    low, high = (real(function, *pair) for pair in zip(arguments, values, strict=True))
+    if not 0.0 < low < high < 1.0:
+        wanted = f"satisfy 0 < {arguments[0]} < {arguments[1]} < 1"
+        refuse(function, arguments[0], wanted, (low, high), "choose two radii in that order")
+    return low, high
+
+
 def function(
     caller: str, argument: str, value: Any, *, such_as: str = "jax.nn.relu"
 ) -> Callable[..., Any]:

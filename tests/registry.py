@@ -16,18 +16,27 @@ from rnnjax.methods.native.library import why_not_loaded
 
 
 class Entry(NamedTuple):
-    """A factory of the hidden width, the oracle of its cells, and axes of an input but the last."""
+    """A factory of the hidden width, and the oracle of its cells.
+
+    `space` are the axes of an input but the last; a `square` cell is as wide as its inputs.
+    """
 
     make: Callable[..., rnnjax.Cell]
     oracle: testing.Oracle
     space: tuple[int, ...] = ()
+    square: bool = False
 
     def __call__(self, hidden, **options):
         return self.make(hidden, **options)
 
 
-def entry(factory, oracle, *, space=(), **options):
-    return Entry(functools.partial(factory, **options), oracle, space)
+def entry(factory, oracle, *, space=(), square=False, **options):
+    return Entry(functools.partial(factory, **options), oracle, space, square)
+
+
+def hgrn(hidden, **options):
+    """Two numbers of each complex one."""
+    return rnnjax.hgrn(2 * hidden, **options)
 
 
 CELLS = {
@@ -41,6 +50,18 @@ CELLS = {
     "elman, relu": entry(
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
+    "min gru": entry(rnnjax.min_gru, testing.min_gru(), learned_carry=True),
+    "min lstm": entry(rnnjax.min_lstm, testing.min_lstm()),
+    "rg-lru": entry(rnnjax.rg_lru, testing.rg_lru(), square=True, num_heads=2),
+    "lru": entry(rnnjax.lru, testing.lru(), state_features=3),
+    "hgrn": entry(hgrn, testing.hgrn(lower_bound=0.3), lower_bound=0.3, learned_carry=True),
+    "sru": entry(rnnjax.sru, testing.sru(), learned_carry=True),
+    "sru, gates read the carry": entry(rnnjax.sru, testing.sru(), gates_read_carry=True),
+    "qrnn": entry(rnnjax.qrnn, testing.qrnn()),
+    "qrnn, ifo, of 3": entry(
+        rnnjax.qrnn, testing.qrnn(pooling="ifo"), pooling="ifo", kernel_size=3
+    ),
+    "qrnn, f, of 1": entry(rnnjax.qrnn, testing.qrnn(pooling="f"), pooling="f", kernel_size=1),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
 }
 
@@ -79,6 +100,9 @@ METHODS = {
     "fused, segments of 3": rnnjax.Fused(segment=3),
     "scan, unroll 3": rnnjax.Scan(unroll=3),
     "chunks of 4": rnnjax.Chunked(4),
+    "linear, segments of 3": rnnjax.Linear(3),
+    "associative": rnnjax.Associative(),
+    "associative, chunks of 3": rnnjax.Associative(3),
 }
 
 # Those that compute in any dtype.
@@ -90,7 +114,7 @@ if why_not_loaded() is None:
     METHODS["native"] = InFloat32(rnnjax.Native())
 
 # Those that run any cell, with or without a standard form.
-GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "native"))]
+GENERAL_METHODS = [name for name in METHODS if name.startswith(("scan", "chunks"))]
 
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5
@@ -119,8 +143,14 @@ def randomise(tree, seed: int, scale: float = 0.5):
 
 def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidden: int = H):
     """A cell of the registry and parameters with every leaf random."""
-    cell = CELLS[name](hidden, param_dtype=dtype)
+    cell = sized(name, features, hidden, param_dtype=dtype)
     return cell, randomise(cell.init(jax.random.key(seed), features), seed)
+
+
+def sized(name: str, features: int, hidden: int, **options):
+    """A cell of the registry for inputs of so many features."""
+    entry = CELLS[name]
+    return entry(features if entry.square else hidden, **options)
 
 
 @functools.cache
@@ -133,9 +163,13 @@ def serves(method: str, name: str) -> bool:
     return found.why_not(Call(cell, params, xs, None, None, None, None, False)) is None
 
 
-# Where a cell has a form, loops of its own read every option; else they all share one loop.
-PLAIN_CELLS = [name for name, entry in CELLS.items() if entry(H).form is None]
-FORMED_CELLS = [name for name in CELLS if name not in PLAIN_CELLS]
+def methods_for(name: str) -> list[str]:
+    """The methods that run a cell."""
+    return [method for method in METHODS if serves(method, name)]
+
+
+# Cells with loops of their own, which read every option; others all share one loop.
+OWN_LOOPS = [name for name in CELLS if serves("fused", name)]
 
 
 def inputs_of(name: str, num_steps: int, batch: int, features: int, **options):

@@ -29,14 +29,21 @@ class DenseParts(NamedTuple):
         self, key: Key[Array, ""], in_features: int
     ) -> tuple[Float[Array, "D G"], Float[Array, "H G"], Key[Array, ""]]:
         """Draw `w_ih` and `w_hh`, and hand on a key for the biases."""
+        w_ih, (key_hh, key_b) = self.input_weights(key, in_features)
+        w_hh = packed(key_hh, self.hh_inits, (self.width, self.width), self.dtypes.params)
+        return w_ih, w_hh, key_b
+
+    def input_weights(
+        self, key: Key[Array, ""], in_features: int
+    ) -> tuple[Float[Array, "D G"], tuple[Key[Array, ""], Key[Array, ""]]]:
+        """Draw `w_ih`, and hand on keys for recurrent weights and for biases."""
         function = f"{self.name}.init"
         _checks.prng_key(function, key)
         check_usable(function, self.dtypes)
         rows = _checks.size(function, "in_features", in_features)
         key_ih, key_hh, key_b = jax.random.split(key, 3)
         w_ih = packed(key_ih, self.ih_inits, (rows, self.width), self.dtypes.params)
-        w_hh = packed(key_hh, self.hh_inits, (self.width, self.width), self.dtypes.params)
-        return w_ih, w_hh, key_b
+        return w_ih, (key_hh, key_b)
 
     def initial(self) -> Any:
         """The learned start, zero at first; None where it is not learned."""
@@ -81,7 +88,8 @@ def dense(
     bias: bool = True,
     learned_carry: bool,
     w_ih_init: Any,
-    w_hh_init: Any,
+    w_hh_init: Any = None,
+    recurrent: bool = True,
     dtypes: Precision,
 ) -> DenseParts:
     """Check the options that all dense cells take."""
@@ -92,7 +100,7 @@ def dense(
         bias=_checks.flag(name, "bias", bias),
         learned_carry=_checks.flag(name, "learned_carry", learned_carry),
         ih_inits=per_gate(name, "w_ih_init", w_ih_init, num_gates),
-        hh_inits=per_gate(name, "w_hh_init", w_hh_init, num_gates),
+        hh_inits=per_gate(name, "w_hh_init", w_hh_init, num_gates) if recurrent else (),
         dtypes=dtypes,
     )
 

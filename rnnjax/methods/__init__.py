@@ -5,5 +5,8 @@ from rnnjax.methods.base import Method as Method
 from rnnjax.methods.choice import Explanation as Explanation
 from rnnjax.methods.chunked import Chunked as Chunked
 from rnnjax.methods.fused import Fused as Fused
+from rnnjax.methods.linear import Associative as Associative
+from rnnjax.methods.linear import Linear as Linear
+from rnnjax.methods.linear import linear_scan as linear_scan
 from rnnjax.methods.native import Native as Native
 from rnnjax.methods.scan import Scan as Scan

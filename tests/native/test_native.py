@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
 FEATURES = 3
 CELLS = [
     name
-    for name in registry.FORMED_CELLS
+    for name in registry.OWN_LOOPS
     if "bias" not in name and "learned" not in name
 ]
 

@@ -15,15 +15,13 @@ from rnnjax import testing
 
 OPTIONS = registry.sequence_options()
 CELLS_AND_METHODS = [
-    pair
-    for pair in itertools.product(registry.CELLS, registry.METHODS)
-    if registry.serves(pair[1], pair[0])
+    (name, method) for name in registry.CELLS for method in registry.methods_for(name)
 ]
 # All options one by one where loops are a cell's own; of the others, the general loop's few.
 CASES = [
     (option, name, method)
     for option, (name, method) in itertools.product(OPTIONS, CELLS_AND_METHODS)
-    if name in registry.FORMED_CELLS
+    if name in registry.OWN_LOOPS
     or option == "all"
     or (option, method) == ("plain", "scan")
 ]

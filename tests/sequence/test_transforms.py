@@ -54,7 +54,7 @@ def check_gradients(function, args, order):
 @pytest.mark.parametrize(
     "name, method",
     [(name, rnnjax.Scan()) for name in EQUATIONS]
-    + [(name, rnnjax.Chunked(2)) for name in EQUATIONS if name in registry.FORMED_CELLS],
+    + [(name, rnnjax.Chunked(2)) for name in EQUATIONS if name in registry.OWN_LOOPS],
 )
 def test_first_and_second_derivatives(x64, name, method):
     cell, *point = problem(name, jnp.float64, shape=(3, 2, 2), hidden=2)
@@ -100,7 +100,7 @@ def test_jit_is_eager(name):
         compare.assert_close(run(*point), compiled)
 
 
-@pytest.mark.parametrize("method", registry.METHODS)
+@pytest.mark.parametrize("method", registry.methods_for("lstm"))
 def test_vmap_over_the_batch_is_the_batch(method):
     cell, params, xs, carry = problem()
 
@@ -198,11 +198,11 @@ def found(jaxpr, name):
     return [e for e in equations(jaxpr) if e.primitive.name == name]
 
 
-@pytest.mark.parametrize("name", EQUATIONS)
+@pytest.mark.parametrize("name", [name for name in EQUATIONS if name in registry.OWN_LOOPS])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "bidirectional"])
 def test_one_scan_with_one_matmul_in_its_body(name, bidirectional):
     """The products with the inputs stand outside; both directions share one batched product."""
-    cell = registry.CELLS[name](3)
+    cell = registry.sized(name, 2, 3)
     layer = rnnjax.bidirectional(cell) if bidirectional else rnnjax.recurrent(cell)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), 2))
     run = functools.partial(layer.apply, lengths=LENGTHS, method=rnnjax.Scan())
@@ -249,7 +249,7 @@ CLOSE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 2e-2, "float16": 2e-3}
 @cells
 def test_dtypes(x64, name, kind):
     """Default weights and inputs of one dtype: that of the outputs, and a carry no narrower."""
-    cell = registry.CELLS[name](5, param_dtype=kind)
+    cell = registry.sized(name, 4, 5, param_dtype=kind)
     params = cell.init(jax.random.key(0), 4)
     xs = registry.inputs_of(name, 4, 2, 4, dtype=kind)
     carry, ys = quick(functools.partial(rnnjax.unroll, cell))(params, xs)
@@ -265,14 +265,14 @@ def test_dtypes(x64, name, kind):
 @cells
 def test_dtype_options(name):
     """Weights in float32, products in bfloat16, and a carry of its own dtype."""
-    cell = registry.CELLS[name](5, dtype=jnp.bfloat16, carry_dtype=jnp.float16)
+    cell = registry.sized(name, 4, 5, dtype=jnp.bfloat16, carry_dtype=jnp.float16)
     params, xs = cell.init(jax.random.key(0), 4), registry.inputs_of(name, 4, 2, 4)
     run = compare.graded(functools.partial(rnnjax.unroll, cell))
     (carry, ys), gradients = run(params, xs, None)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(carry)} == {"float16"}
     assert ys.dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves(gradients)} == {"float32"}
-    _, wanted = rnnjax.unroll(registry.CELLS[name](5), params, xs)
+    _, wanted = rnnjax.unroll(registry.sized(name, 4, 5), params, xs)
     compare.assert_close(ys.astype(jnp.float32), wanted, rtol=2e-2, atol=2e-2)
 
 
