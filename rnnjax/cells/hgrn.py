@@ -1,4 +1,4 @@
-"""The hierarchically gated recurrent network: a complex state that forgets no faster than it may."""
+"""The hierarchically gated recurrent network: a complex state, with a bound on forgetting."""
 
 import math
 from typing import Any, NamedTuple

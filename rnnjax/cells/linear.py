@@ -46,9 +46,11 @@ class LinearForm(NamedTuple):
     output: Callable[[Any, Array, Any], Array]
 
 
-def read(carry: Any) -> Array:
-    """The state that a carry holds, as one array."""
-    return jax.lax.complex(*carry) if isinstance(carry, ComplexCarry) else carry.h
+def read(carry: Any, dtype: Any) -> Array:
+    """The state that a carry holds, as one array of a real dtype or its complex counterpart."""
+    if isinstance(carry, ComplexCarry):
+        return jax.lax.complex(carry.re.astype(dtype), carry.im.astype(dtype))
+    return carry.h.astype(dtype)
 
 
 def write(h: Array, like: Any) -> Any:
@@ -59,8 +61,9 @@ def write(h: Array, like: Any) -> Any:
 
 
 def computed_in(z: Any, carry: Any) -> Any:
-    """The real dtype that coefficients are computed in."""
-    return promote(jax.tree.leaves(z)[0].dtype, jax.tree.leaves(carry)[0].dtype)
+    """The real dtype that coefficients are computed in: float32 at least."""
+    wider = promote(jax.tree.leaves(z)[0].dtype, jax.tree.leaves(carry)[0].dtype)
+    return promote(wider, jnp.dtype("float32"))
 
 
 def linear_cell(
@@ -82,7 +85,7 @@ def linear_cell(
         dtype = computed_in(z, carry)
         if not isinstance(carry, WindowCarry):
             a, b = form.coefficients(params, z, dtype)
-            h = a * read(carry).astype(a.dtype) + b
+            h = a * read(carry, dtype) + b
             return write(h, carry), form.output(params, h, z)
         added, window = z.astype(dtype), carry.window.astype(dtype)
         sums = added + jnp.concatenate([window, jnp.zeros_like(added[..., :1, :])], axis=-2)

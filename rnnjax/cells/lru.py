@@ -136,6 +136,4 @@ def lru(
         return (read_out + z.around.astype(parts.dtype)).astype(z.u.dtype)
 
     form = LinearForm(coefficients, output)
-    return linear_cell(
-        init, init_carry, project, form, out_features=width, in_spec=in_spec
-    )
+    return linear_cell(init, init_carry, project, form, out_features=width, in_spec=in_spec)

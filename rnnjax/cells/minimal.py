@@ -55,7 +55,7 @@ def min_gru(
 ) -> Cell:
     r"""Make the GRU whose gate and candidate do not read the carry.
 
-    $$ h' = (1 - z) \odot h + z \odot \phi(n), \qquad z = \sigma(x W_z + b_z), \quad n = x W_n + b_n $$
+    $$ h' = (1 - z) \odot h + z \odot \phi(n), \quad z = \sigma(x W_z + b_z), \; n = x W_n + b_n $$
 
     Linear in the carry, so that methods may run it in parallel over time. As in the paper z lets
     the new state in, where that of `gru` keeps the old one. `positive` as the activation
@@ -122,7 +122,7 @@ def min_lstm(
 ) -> Cell:
     r"""Make the LSTM whose gates do not read the carry and sum to one.
 
-    $$ h' = f' \odot h + i' \odot \phi(n), \qquad f' = \frac{f}{f + i}, \quad i' = \frac{i}{f + i} $$
+    $$ h' = f' \odot h + i' \odot \phi(n), \quad f' = \frac{f}{f + i}, \; i' = \frac{i}{f + i} $$
 
     with $f, i = \sigma(x W + b)$ and $n = x W_n + b_n$. Linear in the carry, so that methods may
     run it in parallel over time. The quotients stay exact where both gates underflow.

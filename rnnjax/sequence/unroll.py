@@ -123,7 +123,9 @@ def explain(
         Scan(unroll=1): asked for by name
           not Native: ...
           not Fused: another method was asked for by name
+          not Linear: it knows cells that are linear in their carry, and this cell is none of them
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
+          not Associative: it knows cells that are linear in their carry, and this cell is none ...
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)
     return choose("explain", method, abstract_call(cell, params, sequence, reverse))

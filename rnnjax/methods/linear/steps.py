@@ -29,10 +29,10 @@ def run_linear(call: Call, solver: Solver) -> tuple[PyTree, PyTree]:
         zs, final = slide(call, zs.astype(dtype), solver)
     a, b = form.coefficients(call.params, zs, dtype)
     if call.resets is not None:
-        start = a * read(call.fresh).astype(a.dtype)[None]
+        start = a * read(call.fresh, dtype)[None]
         a, b = keep(call.resets, (jnp.zeros_like(a), b + start), (a, b))
     a, b = stand_still(call, a, b)
-    hs = solve(a, b, read(call.carry).astype(a.dtype), call.reverse, solver)
+    hs = solve(a, b, read(call.carry, dtype), call.reverse, solver)
     ys = form.output(call.params, hs, zs).astype(out_dtype)
     if mask is not None:
         ys = keep(mask, ys, zeros_like(ys))
