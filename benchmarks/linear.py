@@ -130,7 +130,7 @@ def main() -> None:
         "",
         f"{here['processor']}, {here['cores']} cores, commit {here['commit']}, {here['date']};",
         f"jax {jax.__version__}, float32, median of {options.rounds} calls in turns.",
-        "Memory is what a program takes beside arguments and results, over the size of the outputs.",
+        "Memory: what a program takes beside arguments and results, over the size of the outputs.",
         "",
         "| cell | mode | method | ms | times the default | memory |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -77,7 +77,10 @@ def hgrn(
     if width % 2:
         way_out = "the output is two numbers of each complex one"
         _checks.refuse("hgrn", "hidden_features", "be even", width, way_out)
-    floor = _checks.rate("hgrn", "lower_bound", lower_bound)
+    floor = _checks.real("hgrn", "lower_bound", lower_bound)
+    if not 0.0 <= floor < 1.0:
+        way_out = "0.0 bounds nothing"
+        _checks.refuse("hgrn", "lower_bound", "lie in 0 <= lower_bound < 1", floor, way_out)
     parts = dense(
         "hgrn",
         width // 2,

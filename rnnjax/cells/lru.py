@@ -108,8 +108,8 @@ def lru(
         shapes = ((rows, 2 * state), (2 * state, width), (rows, width))
         weights = [glorot_uniform(key, shape) for key, shape in zip(keys[2:], shapes, strict=True)]
         initial = ComplexCarry(*jnp.zeros((2, state), dtypes.params)) if learned_carry else None
-        arrays = (a.astype(dtypes.params) for a in (*weights, decay, phase, scale))
-        return LRUParams(*arrays, initial)
+        arrays = [a.astype(dtypes.params) for a in (*weights, decay, phase, scale)]
+        return LRUParams(*arrays, initial=initial)
 
     def init_carry(params, like):
         starts = params.initial or (None, None)

@@ -105,13 +105,14 @@ def qrnn(*, pooling: str = "fo") -> Oracle:
         n, f, *others = np.split(sums[0] + p.b, gates, axis=-1)
         let_in = sigmoid(others[1]) if pooling == "ifo" else 1 - sigmoid(f)
         c = sigmoid(f) * carry.h + let_in * np.tanh(n)
-        window = np.stack(sums[1:], axis=1) if taps > 1 else carry.window
+        window: Any = np.stack(sums[1:], axis=1) if taps > 1 else carry.window
         return WindowCarry(c, window), c if pooling == "f" else sigmoid(others[0]) * c
 
     def fresh(p: Any, x: Any) -> Any:
         copies, taps, _, width = p.w_ih.shape
-        h = np.zeros_like(x, shape=(copies, width // gates))
-        return WindowCarry(h, np.zeros_like(x, shape=(copies, taps - 1, width)))
+        h: Any = np.zeros_like(x, shape=(copies, width // gates))
+        window: Any = np.zeros_like(x, shape=(copies, taps - 1, width))
+        return WindowCarry(h, window)
 
     return Oracle(step, fresh)
 
@@ -120,7 +121,8 @@ def _begin(width: Callable[[Any], int]) -> Callable[[Any, Any], Any]:
     def fresh(p: Any, x: Any) -> Any:
         if p.initial is not None:
             return p.initial
-        return LinearCarry(np.zeros_like(x, shape=(x.shape[0], width(p))))
+        h: Any = np.zeros_like(x, shape=(x.shape[0], width(p)))
+        return LinearCarry(h)
 
     return fresh
 
