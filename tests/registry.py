@@ -42,6 +42,7 @@ CELLS = {
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "coupled lstm": entry(rnnjax.coupled_lstm, testing.coupled_lstm(), learned_carry=True),
 }
 
 

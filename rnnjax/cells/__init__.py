@@ -2,6 +2,8 @@
 
 from rnnjax.cells.base import Cell as Cell
 from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
+from rnnjax.cells.coupled import coupled_lstm as coupled_lstm
 from rnnjax.cells.elman import ElmanCarry as ElmanCarry
 from rnnjax.cells.elman import ElmanParams as ElmanParams
 from rnnjax.cells.elman import elman as elman

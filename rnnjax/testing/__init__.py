@@ -10,3 +10,4 @@ from rnnjax.testing.loop import reference_unroll as reference_unroll
 from rnnjax.testing.oracle import Oracle as Oracle
 from rnnjax.testing.oracle import relu as relu
 from rnnjax.testing.oracle import sigmoid as sigmoid
+from rnnjax.testing.relatives import coupled_lstm as coupled_lstm
