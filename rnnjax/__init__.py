@@ -18,6 +18,7 @@ from rnnjax.cells import gru as gru
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
+from rnnjax.cells import projected_lstm as projected_lstm
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import with_carries as with_carries
 from rnnjax.methods import Chunked as Chunked

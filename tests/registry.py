@@ -43,6 +43,9 @@ CELLS = {
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
     "coupled lstm": entry(rnnjax.coupled_lstm, testing.coupled_lstm(), learned_carry=True),
+    "projected lstm": entry(
+        rnnjax.projected_lstm, testing.projected_lstm(), out_features=2, learned_carry=True
+    ),
 }
 
 

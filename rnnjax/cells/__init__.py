@@ -17,5 +17,7 @@ from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
+from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
+from rnnjax.cells.projected import projected_lstm as projected_lstm
 from rnnjax.cells.wrappers import input_dropout as input_dropout
 from rnnjax.cells.wrappers import with_carries as with_carries

@@ -19,3 +19,26 @@ def coupled_lstm() -> Oracle:
         return LSTMCarry(h, c), h
 
     return Oracle(step, begin_with(LSTMCarry))
+
+
+def projected_lstm() -> Oracle:
+    """The oracle of `rnnjax.projected_lstm`."""
+
+    def step(p: Any, carry: Any, x: Any) -> Any:
+        c, m = _lstm(dot(x, p.w_ih) + dot(carry.h, p.w_hh) + p.b, carry.c)
+        h = dot(m, p.w_hr)
+        return LSTMCarry(h, c), h
+
+    def fresh(p: Any, x: Any) -> Any:
+        if p.initial is not None:
+            return p.initial
+        return LSTMCarry(np.zeros_like(p.w_hr[:, 0, :]), np.zeros_like(p.w_hr[:, :, 0]))
+
+    return Oracle(step, fresh)
+
+
+def _lstm(s: Any, c: Any) -> tuple[Any, Any]:
+    """The new cell state, and what an LSTM gives out."""
+    i, f, g, o = np.split(s, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return c, sigmoid(o) * np.tanh(c)

@@ -27,6 +27,7 @@ LENGTHS = np.array([5, 0, 2])
 # Where a step takes another number of products than one.
 PRODUCTS_A_STEP = {
     "gru, reset before": 2,
+    "projected lstm": 2,
 }
 
 
