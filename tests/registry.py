@@ -46,6 +46,10 @@ CELLS = {
     "projected lstm": entry(
         rnnjax.projected_lstm, testing.projected_lstm(), out_features=2, learned_carry=True
     ),
+    "mgu": entry(rnnjax.mgu, testing.mgu()),
+    "mgu, reset before": entry(
+        rnnjax.mgu, testing.mgu(reset="before"), reset="before", learned_carry=True
+    ),
 }
 
 

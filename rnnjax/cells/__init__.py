@@ -15,6 +15,8 @@ from rnnjax.cells.initializers import scaled_identity as scaled_identity
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.mgu import MGUParams as MGUParams
+from rnnjax.cells.mgu import mgu as mgu
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams

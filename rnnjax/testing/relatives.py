@@ -1,10 +1,11 @@
 """Oracles of more relatives of the LSTM, the GRU and the Elman cell."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from rnnjax.cells import LSTMCarry
+from rnnjax import _checks
+from rnnjax.cells import GRUCarry, LSTMCarry
 from rnnjax.testing.oracle import Oracle, begin_with, dot, sigmoid
 
 
@@ -35,6 +36,23 @@ def projected_lstm() -> Oracle:
         return LSTMCarry(np.zeros_like(p.w_hr[:, 0, :]), np.zeros_like(p.w_hr[:, :, 0]))
 
     return Oracle(step, fresh)
+
+
+def mgu(*, reset: Literal["after", "before"] = "after") -> Oracle:
+    """The oracle of `rnnjax.mgu`."""
+    before = _checks.choice("testing.mgu", "reset", reset, ("after", "before")) == "before"
+
+    def step(p: Any, carry: Any, x: Any) -> Any:
+        a_f, a_n = np.split(dot(x, p.w_ih) + p.b, 2, axis=-1)
+        w_f, w_n = np.split(p.w_hh, 2, axis=-1)
+        f = sigmoid(a_f + dot(carry.h, w_f))
+        if before:
+            h = (1 - f) * carry.h + f * np.tanh(a_n + dot(f * carry.h, w_n))
+        else:
+            h = f * carry.h + (1 - f) * np.tanh(a_n + f * (dot(carry.h, w_n) + p.b_hn))
+        return GRUCarry(h), h
+
+    return Oracle(step, begin_with(GRUCarry))
 
 
 def _lstm(s: Any, c: Any) -> tuple[Any, Any]:

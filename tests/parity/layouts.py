@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from rnnjax.cells import ProjectedLSTMParams
+from rnnjax.cells import MGUParams, ProjectedLSTMParams
 
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 TINY = {"rtol": 1e-12, "atol": 1e-12}
@@ -287,7 +287,7 @@ def linen_params(params):
     if isinstance(params, rnnjax.ElmanParams):
         i = {"kernel": params.w_ih, "bias": params.b}
         return {"params": {"cell": {"i": i, "h": {"kernel": params.w_hh}}}}
-    names = {rnnjax.LSTMParams: "ifgo", rnnjax.GRUParams: "rzn"}[type(params)]
+    names = {rnnjax.LSTMParams: "ifgo", rnnjax.GRUParams: "rzn", MGUParams: "fn"}[type(params)]
     w_ih, w_hh, b = (np.split(np.asarray(a), len(names), axis=-1) for a in params[:3])
     tree = {}
     for k, gate in enumerate(names):

@@ -28,6 +28,7 @@ LENGTHS = np.array([5, 0, 2])
 PRODUCTS_A_STEP = {
     "gru, reset before": 2,
     "projected lstm": 2,
+    "mgu, reset before": 2,
 }
 
 
