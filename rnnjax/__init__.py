@@ -15,6 +15,7 @@ from rnnjax.cells import chrono as chrono
 from rnnjax.cells import coupled_lstm as coupled_lstm
 from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
+from rnnjax.cells import indrnn as indrnn
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import mgu as mgu

@@ -50,6 +50,7 @@ CELLS = {
     "mgu, reset before": entry(
         rnnjax.mgu, testing.mgu(reset="before"), reset="before", learned_carry=True
     ),
+    "indrnn": entry(rnnjax.indrnn, testing.indrnn(), learned_carry=True),
 }
 
 

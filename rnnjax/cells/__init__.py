@@ -10,6 +10,8 @@ from rnnjax.cells.elman import elman as elman
 from rnnjax.cells.gru import GRUCarry as GRUCarry
 from rnnjax.cells.gru import GRUParams as GRUParams
 from rnnjax.cells.gru import gru as gru
+from rnnjax.cells.indrnn import IndRNNParams as IndRNNParams
+from rnnjax.cells.indrnn import indrnn as indrnn
 from rnnjax.cells.initializers import chrono as chrono
 from rnnjax.cells.initializers import scaled_identity as scaled_identity
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry

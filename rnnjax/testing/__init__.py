@@ -11,5 +11,6 @@ from rnnjax.testing.oracle import Oracle as Oracle
 from rnnjax.testing.oracle import relu as relu
 from rnnjax.testing.oracle import sigmoid as sigmoid
 from rnnjax.testing.relatives import coupled_lstm as coupled_lstm
+from rnnjax.testing.relatives import indrnn as indrnn
 from rnnjax.testing.relatives import mgu as mgu
 from rnnjax.testing.relatives import projected_lstm as projected_lstm

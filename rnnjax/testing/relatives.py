@@ -1,12 +1,13 @@
 """Oracles of more relatives of the LSTM, the GRU and the Elman cell."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax.cells import GRUCarry, LSTMCarry
-from rnnjax.testing.oracle import Oracle, begin_with, dot, sigmoid
+from rnnjax.cells import ElmanCarry, GRUCarry, LSTMCarry
+from rnnjax.testing.oracle import Oracle, begin_with, dot, relu, sigmoid
 
 
 def coupled_lstm() -> Oracle:
@@ -53,6 +54,19 @@ def mgu(*, reset: Literal["after", "before"] = "after") -> Oracle:
         return GRUCarry(h), h
 
     return Oracle(step, begin_with(GRUCarry))
+
+
+def indrnn(*, activation: Callable[[Any], Any] = relu) -> Oracle:
+    """The oracle of `rnnjax.indrnn`; for tanh give `np.tanh`."""
+
+    def step(p: Any, carry: Any, x: Any) -> Any:
+        h = activation(dot(x, p.w_ih) + (0.0 if p.b is None else p.b) + p.u * carry.h)
+        return ElmanCarry(h), h
+
+    def fresh(p: Any, x: Any) -> Any:
+        return ElmanCarry(np.zeros_like(p.u)) if p.initial is None else p.initial
+
+    return Oracle(step, fresh)
 
 
 def _lstm(s: Any, c: Any) -> tuple[Any, Any]:

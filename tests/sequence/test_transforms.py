@@ -29,6 +29,7 @@ PRODUCTS_A_STEP = {
     "gru, reset before": 2,
     "projected lstm": 2,
     "mgu, reset before": 2,
+    "indrnn": 0,
 }
 
 
