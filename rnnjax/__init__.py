@@ -19,6 +19,7 @@ from rnnjax.cells import indrnn as indrnn
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import mgu as mgu
+from rnnjax.cells import mogrifier_lstm as mogrifier_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import projected_lstm as projected_lstm
 from rnnjax.cells import scaled_identity as scaled_identity

@@ -51,6 +51,10 @@ CELLS = {
         rnnjax.mgu, testing.mgu(reset="before"), reset="before", learned_carry=True
     ),
     "indrnn": entry(rnnjax.indrnn, testing.indrnn(), learned_carry=True),
+    "mogrifier lstm": entry(rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), learned_carry=True),
+    "mogrifier lstm, low rank": entry(
+        rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), rounds=2, rank=2
+    ),
 }
 
 

@@ -19,6 +19,9 @@ from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
 from rnnjax.cells.mgu import MGUParams as MGUParams
 from rnnjax.cells.mgu import mgu as mgu
+from rnnjax.cells.mogrifier import LowRank as LowRank
+from rnnjax.cells.mogrifier import MogrifierLSTMParams as MogrifierLSTMParams
+from rnnjax.cells.mogrifier import mogrifier_lstm as mogrifier_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams

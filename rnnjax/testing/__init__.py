@@ -13,4 +13,5 @@ from rnnjax.testing.oracle import sigmoid as sigmoid
 from rnnjax.testing.relatives import coupled_lstm as coupled_lstm
 from rnnjax.testing.relatives import indrnn as indrnn
 from rnnjax.testing.relatives import mgu as mgu
+from rnnjax.testing.relatives import mogrifier_lstm as mogrifier_lstm
 from rnnjax.testing.relatives import projected_lstm as projected_lstm

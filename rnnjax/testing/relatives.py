@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax.cells import ElmanCarry, GRUCarry, LSTMCarry
+from rnnjax.cells import ElmanCarry, GRUCarry, LowRank, LSTMCarry
 from rnnjax.testing.oracle import Oracle, begin_with, dot, relu, sigmoid
 
 
@@ -69,8 +69,33 @@ def indrnn(*, activation: Callable[[Any], Any] = relu) -> Oracle:
     return Oracle(step, fresh)
 
 
+def mogrifier_lstm() -> Oracle:
+    """The oracle of `rnnjax.mogrifier_lstm`, with the rounds that its params have."""
+
+    def step(p: Any, carry: Any, x: Any) -> Any:
+        h = carry.h
+        odd, even = _matrices(p.q), _matrices(p.r)
+        for i in range(1, len(odd) + len(even) + 1):
+            if i % 2 == 1:
+                x = 2 * sigmoid(dot(h, odd[i // 2])) * x
+            else:
+                h = 2 * sigmoid(dot(x, even[i // 2 - 1])) * h
+        c, h = _lstm(dot(x, p.w_ih) + dot(h, p.w_hh) + p.b, carry.c)
+        return LSTMCarry(h, c), h
+
+    return Oracle(step, begin_with(LSTMCarry))
+
+
 def _lstm(s: Any, c: Any) -> tuple[Any, Any]:
     """The new cell state, and what an LSTM gives out."""
     i, f, g, o = np.split(s, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return c, sigmoid(o) * np.tanh(c)
+
+
+def _matrices(stacked: Any) -> list[Any]:
+    """Those of each round, the factors of low rank multiplied."""
+    if stacked is None:
+        return []
+    whole = np.matmul(*stacked) if isinstance(stacked, LowRank) else stacked
+    return list(np.moveaxis(whole, 1, 0))
