@@ -95,6 +95,16 @@ def train(cell, seed, *, num_steps, total, every, say):
     return float(jax.jit(functools.partial(loss, cell))(params, *test))
 
 
+def teller(progress, title, total):
+    """A function that moves the bar."""
+    task = progress.add_task(title, total=total)
+
+    def say(step, value):
+        progress.update(task, completed=step, description=f"{title}: {value:.2e}")
+
+    return say
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="20 numbers, a smoke run")
@@ -109,12 +119,9 @@ def main():
     for name in arguments.cell or ("gru", "chrono_lstm"):
         for seed in range(1 if arguments.quick else arguments.seeds):
             begin = time.perf_counter()
+            title = f"{name}, seed {seed}"
             with Progress(console=console, transient=True) as progress:
-                task = progress.add_task(name, total=size["total"])
-                say = lambda step, value: progress.update(
-                    task, completed=step, description=f"{name}, seed {seed}: {value:.2e}"
-                )
-                error = train(CELLS[name], seed, **size, say=say)
+                error = train(CELLS[name], seed, **size, say=teller(progress, title, size["total"]))
             seconds = time.perf_counter() - begin
             lines.append(f"| {name} | {seed} | {error:.2e} | {seconds:.0f} |")
             console.print(lines[-1])

@@ -36,12 +36,13 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
 
 
-def size(function: str, argument: str, value: Any) -> int:
-    """A whole number of at least 1."""
+def size(function: str, argument: str, value: Any, *, least: int = 1) -> int:
+    """A whole number that is not too small."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         refuse(function, argument, "be a whole number", kind(value), "give an int", error=TypeError)
-    if value < 1:
-        refuse(function, argument, "be at least 1", value, "give the width or count that is meant")
+    if value < least:
+        way_out = "give the width or count that is meant"
+        refuse(function, argument, f"be at least {least}", value, way_out)
     return int(value)
 
 

@@ -63,6 +63,19 @@ CELLS = {
     ),
     "qrnn, f, of 1": entry(rnnjax.qrnn, testing.qrnn(pooling="f"), pooling="f", kernel_size=1),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "coupled lstm": entry(rnnjax.coupled_lstm, testing.coupled_lstm(), learned_carry=True),
+    "projected lstm": entry(
+        rnnjax.projected_lstm, testing.projected_lstm(), out_features=2, learned_carry=True
+    ),
+    "mgu": entry(rnnjax.mgu, testing.mgu()),
+    "mgu, reset before": entry(
+        rnnjax.mgu, testing.mgu(reset="before"), reset="before", learned_carry=True
+    ),
+    "indrnn": entry(rnnjax.indrnn, testing.indrnn(), learned_carry=True),
+    "mogrifier lstm": entry(rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), learned_carry=True),
+    "mogrifier lstm, low rank": entry(
+        rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), rounds=2, rank=2
+    ),
 }
 
 

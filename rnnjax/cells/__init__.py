@@ -2,6 +2,8 @@
 
 from rnnjax.cells.base import Cell as Cell
 from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
+from rnnjax.cells.coupled import coupled_lstm as coupled_lstm
 from rnnjax.cells.elman import ElmanCarry as ElmanCarry
 from rnnjax.cells.elman import ElmanParams as ElmanParams
 from rnnjax.cells.elman import elman as elman
@@ -10,6 +12,8 @@ from rnnjax.cells.gru import GRUParams as GRUParams
 from rnnjax.cells.gru import gru as gru
 from rnnjax.cells.hgrn import HGRNParams as HGRNParams
 from rnnjax.cells.hgrn import hgrn as hgrn
+from rnnjax.cells.indrnn import IndRNNParams as IndRNNParams
+from rnnjax.cells.indrnn import indrnn as indrnn
 from rnnjax.cells.initializers import chrono as chrono
 from rnnjax.cells.initializers import scaled_identity as scaled_identity
 from rnnjax.cells.linear import ComplexCarry as ComplexCarry
@@ -22,12 +26,19 @@ from rnnjax.cells.lru import lru as lru
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.mgu import MGUParams as MGUParams
+from rnnjax.cells.mgu import mgu as mgu
 from rnnjax.cells.minimal import MinimalParams as MinimalParams
 from rnnjax.cells.minimal import min_gru as min_gru
 from rnnjax.cells.minimal import min_lstm as min_lstm
 from rnnjax.cells.minimal import positive as positive
+from rnnjax.cells.mogrifier import LowRank as LowRank
+from rnnjax.cells.mogrifier import MogrifierLSTMParams as MogrifierLSTMParams
+from rnnjax.cells.mogrifier import mogrifier_lstm as mogrifier_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
+from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
+from rnnjax.cells.projected import projected_lstm as projected_lstm
 from rnnjax.cells.qrnn import QRNNParams as QRNNParams
 from rnnjax.cells.qrnn import qrnn as qrnn
 from rnnjax.cells.rg_lru import RGLRUParams as RGLRUParams

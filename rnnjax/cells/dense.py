@@ -14,10 +14,15 @@ from rnnjax.cells.initializers import Initializer, packed, per_gate
 
 
 class DenseParts(NamedTuple):
-    """The checked options of a cell whose params have `w_ih`, `w_hh`, `b` and `initial`."""
+    """The checked options of a cell whose params have `w_ih`, `w_hh`, `b` and `initial`.
+
+    `hh_shape` is that of one gate's recurrent weights, and begins with the width of `h` and the
+    output; other leaves of the carry have `width`.
+    """
 
     name: str
     width: int
+    hh_shape: tuple[int, ...]
     carry_type: Callable[..., Any]
     bias: bool
     learned_carry: bool
@@ -27,10 +32,10 @@ class DenseParts(NamedTuple):
 
     def weights(
         self, key: Key[Array, ""], in_features: int
-    ) -> tuple[Float[Array, "D G"], Float[Array, "H G"], Key[Array, ""]]:
+    ) -> tuple[Float[Array, "D G"], Float[Array, "*rows G"], Key[Array, ""]]:
         """Draw `w_ih` and `w_hh`, and hand on a key for the biases."""
         w_ih, (key_hh, key_b) = self.input_weights(key, in_features)
-        w_hh = packed(key_hh, self.hh_inits, (self.width, self.width), self.dtypes.params)
+        w_hh = packed(key_hh, self.hh_inits, self.hh_shape, self.dtypes.params)
         return w_ih, w_hh, key_b
 
     def input_weights(
@@ -45,18 +50,24 @@ class DenseParts(NamedTuple):
         w_ih = packed(key_ih, self.ih_inits, (rows, self.width), self.dtypes.params)
         return w_ih, (key_hh, key_b)
 
+    def widths(self) -> tuple[int, ...]:
+        """How wide each leaf of the carry is."""
+        names = self.carry_type._fields
+        return tuple(self.hh_shape[0] if name == "h" else self.width for name in names)
+
     def initial(self) -> Any:
         """The learned start, zero at first; None where it is not learned."""
         if not self.learned_carry:
             return None
-        zeros = jnp.zeros(self.width, self.dtypes.params)
-        return self.carry_type(*(zeros for _ in self.carry_type._fields))
+        return self.carry_type(*(jnp.zeros(n, self.dtypes.params) for n in self.widths()))
 
     def init_carry(self, params: Any, like: Float[Array, "*batch D"]) -> Any:
         """A fresh carry for the batch axes of `like`."""
         dtype = self.dtypes.of_carry(like, params.w_ih)
-        starts = params.initial or (None,) * len(self.carry_type._fields)
-        return self.carry_type(*(fresh(start, like, self.width, dtype) for start in starts))
+        widths = self.widths()
+        starts = params.initial or (None,) * len(widths)
+        leaves = zip(starts, widths, strict=True)
+        return self.carry_type(*(fresh(start, like, width, dtype) for start, width in leaves))
 
     def project(self, params: Any, xs: Float[Array, "*steps D"]) -> Float[Array, "*steps G"]:
         """The input half of the pre-activations, `x W + b`, for any leading axes."""
@@ -73,7 +84,7 @@ class DenseParts(NamedTuple):
             init_carry=self.init_carry,
             project=self.project,
             step=step,
-            out_features=self.width,
+            out_features=self.hh_shape[0],
             in_spec=in_spec,
             form=form,
         )
@@ -85,6 +96,7 @@ def dense(
     carry_type: Callable[..., Any],
     *,
     num_gates: int,
+    hh_rows: tuple[int, ...] | None = None,
     bias: bool = True,
     learned_carry: bool,
     w_ih_init: Any,
@@ -92,10 +104,15 @@ def dense(
     recurrent: bool = True,
     dtypes: Precision,
 ) -> DenseParts:
-    """Check the options that all dense cells take."""
+    """Check the options that all dense cells take.
+
+    `hh_rows` are the axes of recurrent weights but the last; None makes them square.
+    """
+    width = _checks.size(name, "hidden_features", hidden_features)
     return DenseParts(
         name=name,
-        width=_checks.size(name, "hidden_features", hidden_features),
+        width=width,
+        hh_shape=(*((width,) if hh_rows is None else hh_rows), width),
         carry_type=carry_type,
         bias=_checks.flag(name, "bias", bias),
         learned_carry=_checks.flag(name, "learned_carry", learned_carry),

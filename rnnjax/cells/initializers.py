@@ -78,8 +78,8 @@ def per_gate(function: str, argument: str, init: Any, num_gates: int) -> tuple[I
 
 
 def packed(
-    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, int], dtype: Any
-) -> Float[Array, "rows G"]:
+    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, ...], dtype: Any
+) -> Float[Array, "*rows G"]:
     """Draw each gate by itself, and pack them along the last axis.
 
     Drawn in float32 at least: the QR behind `orthogonal` knows no bfloat16.

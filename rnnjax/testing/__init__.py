@@ -17,3 +17,8 @@ from rnnjax.testing.loop import reference_unroll as reference_unroll
 from rnnjax.testing.oracle import Oracle as Oracle
 from rnnjax.testing.oracle import relu as relu
 from rnnjax.testing.oracle import sigmoid as sigmoid
+from rnnjax.testing.relatives import coupled_lstm as coupled_lstm
+from rnnjax.testing.relatives import indrnn as indrnn
+from rnnjax.testing.relatives import mgu as mgu
+from rnnjax.testing.relatives import mogrifier_lstm as mogrifier_lstm
+from rnnjax.testing.relatives import projected_lstm as projected_lstm
