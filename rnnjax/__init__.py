@@ -15,6 +15,8 @@ from rnnjax.cells import chrono as chrono
 from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
 from rnnjax.cells import input_dropout as input_dropout
+from rnnjax.cells import layer_norm_gru as layer_norm_gru
+from rnnjax.cells import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import scaled_identity as scaled_identity

@@ -42,6 +42,18 @@ CELLS = {
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "layer norm lstm": entry(
+        rnnjax.layer_norm_lstm,
+        testing.layer_norm_lstm(epsilon=0.1),
+        epsilon=0.1,
+        learned_carry=True,
+    ),
+    "layer norm gru": entry(
+        rnnjax.layer_norm_gru,
+        testing.layer_norm_gru(epsilon=0.1),
+        epsilon=0.1,
+        learned_carry=True,
+    ),
 }
 
 

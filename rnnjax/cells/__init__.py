@@ -10,6 +10,10 @@ from rnnjax.cells.gru import GRUParams as GRUParams
 from rnnjax.cells.gru import gru as gru
 from rnnjax.cells.initializers import chrono as chrono
 from rnnjax.cells.initializers import scaled_identity as scaled_identity
+from rnnjax.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
+from rnnjax.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
+from rnnjax.cells.layer_norm import layer_norm_gru as layer_norm_gru
+from rnnjax.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
