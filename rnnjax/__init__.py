@@ -18,6 +18,8 @@ from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import layer_norm_gru as layer_norm_gru
 from rnnjax.cells import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells import lstm as lstm
+from rnnjax.cells import multihead_gru as multihead_gru
+from rnnjax.cells import multihead_lstm as multihead_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import with_carries as with_carries

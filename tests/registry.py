@@ -30,6 +30,11 @@ def entry(factory, oracle, *, space=(), **options):
     return Entry(functools.partial(factory, **options), oracle, space)
 
 
+def two_heads(factory):
+    """Two heads, each as wide as the hidden width that is asked for."""
+    return lambda hidden, **options: factory(2 * hidden, num_heads=2, **options)
+
+
 CELLS = {
     "lstm": entry(rnnjax.lstm, testing.lstm()),
     "lstm, no bias": entry(rnnjax.lstm, testing.lstm(), bias=False),
@@ -53,6 +58,12 @@ CELLS = {
         testing.layer_norm_gru(epsilon=0.1),
         epsilon=0.1,
         learned_carry=True,
+    ),
+    "multihead lstm": entry(
+        two_heads(rnnjax.multihead_lstm), testing.multihead_lstm(), learned_carry=True
+    ),
+    "multihead gru": entry(
+        two_heads(rnnjax.multihead_gru), testing.multihead_gru(), learned_carry=True
     ),
 }
 

@@ -17,6 +17,10 @@ from rnnjax.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.multihead import MultiheadGRUParams as MultiheadGRUParams
+from rnnjax.cells.multihead import MultiheadLSTMParams as MultiheadLSTMParams
+from rnnjax.cells.multihead import multihead_gru as multihead_gru
+from rnnjax.cells.multihead import multihead_lstm as multihead_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.wrappers import input_dropout as input_dropout
