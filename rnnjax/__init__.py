@@ -22,6 +22,7 @@ from rnnjax.cells import multihead_gru as multihead_gru
 from rnnjax.cells import multihead_lstm as multihead_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import scaled_identity as scaled_identity
+from rnnjax.cells import slstm as slstm
 from rnnjax.cells import with_carries as with_carries
 from rnnjax.methods import Chunked as Chunked
 from rnnjax.methods import Explanation as Explanation

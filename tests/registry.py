@@ -16,11 +16,15 @@ from rnnjax.methods.native.library import why_not_loaded
 
 
 class Entry(NamedTuple):
-    """A factory of the hidden width, the oracle of its cells, and axes of an input but the last."""
+    """A factory of the hidden width, the oracle of its cells, and axes of an input but the last.
+
+    `possible` makes random numbers a carry that the cell can have.
+    """
 
     make: Callable[..., rnnjax.Cell]
     oracle: testing.Oracle
     space: tuple[int, ...] = ()
+    possible: Callable = lambda carry: carry
 
     def __call__(self, hidden, **options):
         return self.make(hidden, **options)
@@ -28,6 +32,12 @@ class Entry(NamedTuple):
 
 def entry(factory, oracle, *, space=(), **options):
     return Entry(functools.partial(factory, **options), oracle, space)
+
+
+def slstm(**options):
+    """Two heads; n is above 0 in every carry."""
+    made = entry(two_heads(rnnjax.slstm), testing.slstm(**options), **options)
+    return made._replace(possible=lambda carry: carry._replace(n=0.5 + jnp.abs(carry.n)))
 
 
 def two_heads(factory):
@@ -49,14 +59,14 @@ CELLS = {
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
     "layer norm lstm": entry(
         rnnjax.layer_norm_lstm,
-        testing.layer_norm_lstm(epsilon=0.1),
-        epsilon=0.1,
+        testing.layer_norm_lstm(epsilon=1.0),
+        epsilon=1.0,
         learned_carry=True,
     ),
     "layer norm gru": entry(
         rnnjax.layer_norm_gru,
-        testing.layer_norm_gru(epsilon=0.1),
-        epsilon=0.1,
+        testing.layer_norm_gru(epsilon=1.0),
+        epsilon=1.0,
         learned_carry=True,
     ),
     "multihead lstm": entry(
@@ -65,6 +75,8 @@ CELLS = {
     "multihead gru": entry(
         two_heads(rnnjax.multihead_gru), testing.multihead_gru(), learned_carry=True
     ),
+    "slstm": slstm(),
+    "slstm, exponential forget": slstm(exponential_forget=True),
 }
 
 
@@ -138,6 +150,11 @@ def randomise(tree, seed: int, scale: float = 0.5):
     """Random values in every leaf, biases and learned carries too, in each leaf's dtype."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) * scale, a.dtype), tree)
+
+
+def random_carry(name: str, carry, seed: int):
+    """Random values in every leaf of a carry of a cell of the registry."""
+    return CELLS[name].possible(randomise(carry, seed))
 
 
 def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidden: int = H):

@@ -23,5 +23,8 @@ from rnnjax.cells.multihead import multihead_gru as multihead_gru
 from rnnjax.cells.multihead import multihead_lstm as multihead_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
+from rnnjax.cells.slstm import SLSTMCarry as SLSTMCarry
+from rnnjax.cells.slstm import SLSTMParams as SLSTMParams
+from rnnjax.cells.slstm import slstm as slstm
 from rnnjax.cells.wrappers import input_dropout as input_dropout
 from rnnjax.cells.wrappers import with_carries as with_carries

@@ -6,6 +6,7 @@ from rnnjax.testing.dense import lstm as lstm
 from rnnjax.testing.gated import peephole_lstm as peephole_lstm
 from rnnjax.testing.heads import multihead_gru as multihead_gru
 from rnnjax.testing.heads import multihead_lstm as multihead_lstm
+from rnnjax.testing.heads import slstm as slstm
 from rnnjax.testing.loop import Gradients as Gradients
 from rnnjax.testing.loop import reference_gradients as reference_gradients
 from rnnjax.testing.loop import reference_unroll as reference_unroll
