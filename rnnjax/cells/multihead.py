@@ -234,9 +234,9 @@ def weights(
 ) -> tuple[Float[Array, "D G"], Float[Array, "N J K"], Key[Array, ""]]:
     """Draw `w_ih`, and `w_hh` head by head and gate by gate; hand on a key for the biases."""
     w_ih, key_hh, key_b = parts.input_weights(key, in_features)
-    shape = (parts.width // heads,) * 2
+    units = parts.width // heads
     blocks = [
-        packed(k, parts.hh_inits, shape, parts.dtypes.params)
+        packed(k, parts.hh_inits, (units, units), parts.dtypes.params)
         for k in jax.random.split(key_hh, heads)
     ]
     return w_ih, jnp.stack(blocks), key_b
