@@ -18,13 +18,15 @@ from rnnjax.methods.native.library import why_not_loaded
 class Entry(NamedTuple):
     """A factory of the hidden width, and the oracle of its cells.
 
-    `space` are the axes of an input but the last; a `square` cell is as wide as its inputs.
+    `space` are the axes of an input but the last; a `square` cell is as wide as its inputs;
+    `possible` makes random numbers a carry that the cell can have.
     """
 
     make: Callable[..., rnnjax.Cell]
     oracle: testing.Oracle
     space: tuple[int, ...] = ()
     square: bool = False
+    possible: Callable = lambda carry: carry
 
     def __call__(self, hidden, **options):
         return self.make(hidden, **options)
@@ -37,6 +39,17 @@ def entry(factory, oracle, *, space=(), square=False, **options):
 def hgrn(hidden, **options):
     """Two numbers of each complex one."""
     return rnnjax.hgrn(2 * hidden, **options)
+
+
+def slstm(**options):
+    """Two heads; n is above 0 in every carry."""
+    made = entry(two_heads(rnnjax.slstm), testing.slstm(**options), **options)
+    return made._replace(possible=lambda carry: carry._replace(n=0.5 + jnp.abs(carry.n)))
+
+
+def two_heads(factory):
+    """Two heads, each as wide as the hidden width that is asked for."""
+    return lambda hidden, **options: factory(2 * hidden, num_heads=2, **options)
 
 
 CELLS = {
@@ -76,6 +89,26 @@ CELLS = {
     "mogrifier lstm, low rank": entry(
         rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), rounds=2, rank=2
     ),
+    "layer norm lstm": entry(
+        rnnjax.layer_norm_lstm,
+        testing.layer_norm_lstm(epsilon=1.0),
+        epsilon=1.0,
+        learned_carry=True,
+    ),
+    "layer norm gru": entry(
+        rnnjax.layer_norm_gru,
+        testing.layer_norm_gru(epsilon=1.0),
+        epsilon=1.0,
+        learned_carry=True,
+    ),
+    "multihead lstm": entry(
+        two_heads(rnnjax.multihead_lstm), testing.multihead_lstm(), learned_carry=True
+    ),
+    "multihead gru": entry(
+        two_heads(rnnjax.multihead_gru), testing.multihead_gru(), learned_carry=True
+    ),
+    "slstm": slstm(),
+    "slstm, exponential forget": slstm(exponential_forget=True),
 }
 
 
@@ -152,6 +185,11 @@ def randomise(tree, seed: int, scale: float = 0.5):
     """Random values in every leaf, biases and learned carries too, in each leaf's dtype."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) * scale, a.dtype), tree)
+
+
+def random_carry(name: str, carry, seed: int):
+    """Random values in every leaf of a carry of a cell of the registry."""
+    return CELLS[name].possible(randomise(carry, seed))
 
 
 def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidden: int = H):

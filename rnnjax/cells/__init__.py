@@ -16,6 +16,10 @@ from rnnjax.cells.indrnn import IndRNNParams as IndRNNParams
 from rnnjax.cells.indrnn import indrnn as indrnn
 from rnnjax.cells.initializers import chrono as chrono
 from rnnjax.cells.initializers import scaled_identity as scaled_identity
+from rnnjax.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
+from rnnjax.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
+from rnnjax.cells.layer_norm import layer_norm_gru as layer_norm_gru
+from rnnjax.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells.linear import ComplexCarry as ComplexCarry
 from rnnjax.cells.linear import LinearCarry as LinearCarry
 from rnnjax.cells.linear import LinearForm as LinearForm
@@ -35,6 +39,10 @@ from rnnjax.cells.minimal import positive as positive
 from rnnjax.cells.mogrifier import LowRank as LowRank
 from rnnjax.cells.mogrifier import MogrifierLSTMParams as MogrifierLSTMParams
 from rnnjax.cells.mogrifier import mogrifier_lstm as mogrifier_lstm
+from rnnjax.cells.multihead import MultiheadGRUParams as MultiheadGRUParams
+from rnnjax.cells.multihead import MultiheadLSTMParams as MultiheadLSTMParams
+from rnnjax.cells.multihead import multihead_gru as multihead_gru
+from rnnjax.cells.multihead import multihead_lstm as multihead_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
@@ -43,6 +51,9 @@ from rnnjax.cells.qrnn import QRNNParams as QRNNParams
 from rnnjax.cells.qrnn import qrnn as qrnn
 from rnnjax.cells.rg_lru import RGLRUParams as RGLRUParams
 from rnnjax.cells.rg_lru import rg_lru as rg_lru
+from rnnjax.cells.slstm import SLSTMCarry as SLSTMCarry
+from rnnjax.cells.slstm import SLSTMParams as SLSTMParams
+from rnnjax.cells.slstm import slstm as slstm
 from rnnjax.cells.sru import SRUParams as SRUParams
 from rnnjax.cells.sru import sru as sru
 from rnnjax.cells.wrappers import input_dropout as input_dropout

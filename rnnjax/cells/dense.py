@@ -34,21 +34,21 @@ class DenseParts(NamedTuple):
         self, key: Key[Array, ""], in_features: int
     ) -> tuple[Float[Array, "D G"], Float[Array, "*rows G"], Key[Array, ""]]:
         """Draw `w_ih` and `w_hh`, and hand on a key for the biases."""
-        w_ih, (key_hh, key_b) = self.input_weights(key, in_features)
+        w_ih, key_hh, key_b = self.input_weights(key, in_features)
         w_hh = packed(key_hh, self.hh_inits, self.hh_shape, self.dtypes.params)
         return w_ih, w_hh, key_b
 
     def input_weights(
         self, key: Key[Array, ""], in_features: int
-    ) -> tuple[Float[Array, "D G"], tuple[Key[Array, ""], Key[Array, ""]]]:
-        """Draw `w_ih`, and hand on keys for recurrent weights and for biases."""
+    ) -> tuple[Float[Array, "D G"], Key[Array, ""], Key[Array, ""]]:
+        """Draw `w_ih`, and hand on a key for the recurrent weights and one for the biases."""
         function = f"{self.name}.init"
         _checks.prng_key(function, key)
         check_usable(function, self.dtypes)
         rows = _checks.size(function, "in_features", in_features)
         key_ih, key_hh, key_b = jax.random.split(key, 3)
         w_ih = packed(key_ih, self.ih_inits, (rows, self.width), self.dtypes.params)
-        return w_ih, (key_hh, key_b)
+        return w_ih, key_hh, key_b
 
     def widths(self) -> tuple[int, ...]:
         """How wide each leaf of the carry is."""

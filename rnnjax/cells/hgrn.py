@@ -93,7 +93,7 @@ def hgrn(
     )
 
     def init(key, in_features):
-        w_ih, (key_phase, _) = parts.input_weights(key, in_features)
+        w_ih, key_phase, _ = parts.input_weights(key, in_features)
         phase = jax.random.uniform(key_phase, (parts.width,), jnp.float32, 0, 2 * math.pi)
         b = jnp.zeros(w_ih.shape[1], parts.dtypes.params)
         return HGRNParams(w_ih, b, phase.astype(parts.dtypes.params), parts.initial())

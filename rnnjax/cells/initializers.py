@@ -103,6 +103,18 @@ def lstm_bias(function: str, forget_bias: Any) -> Callable[[Any, int, Any], Any]
     return draw
 
 
+def gru_bias(function: str, update_bias: Any) -> Callable[[Any, int, Any], Any]:
+    """How to draw the bias of gates r, z, n: `key, width, dtype -> (3 * width,)`."""
+    draw_update = gate_bias(function, "update_bias", update_bias)
+
+    def draw(key: Any, width: int, dtype: Any) -> Any:
+        update = draw_update(key, (width,), jnp.float32)
+        zeros = jnp.zeros_like(update)
+        return jnp.concatenate([zeros, update, zeros]).astype(dtype)
+
+    return draw
+
+
 def gate_bias(
     function: str, argument: str, value: Any
 ) -> Callable[[Any, tuple[int, ...], Any], Any]:

@@ -178,7 +178,7 @@ def minimal_cell(parts: DenseParts, coefficients: Callable[..., Any]) -> Cell:
     """A cell of dense input weights alone, whose output is its state."""
 
     def init(key, in_features):
-        w_ih, _ = parts.input_weights(key, in_features)
+        w_ih, _, _ = parts.input_weights(key, in_features)
         b = jnp.zeros(w_ih.shape[1], parts.dtypes.params) if parts.bias else None
         return MinimalParams(w_ih, b, parts.initial())
 

@@ -85,7 +85,7 @@ def sru(
     )
 
     def init(key, in_features):
-        w_ih, (key_v, _) = parts.input_weights(key, in_features)
+        w_ih, key_v, _ = parts.input_weights(key, in_features)
         b = jnp.zeros(w_ih.shape[1], parts.dtypes.params)
         v = jax.random.uniform(key_v, (2, parts.width), jnp.float32, -1, 1) if reads else None
         v = None if v is None else v.astype(parts.dtypes.params)

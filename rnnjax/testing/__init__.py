@@ -4,6 +4,9 @@ from rnnjax.testing.dense import elman as elman
 from rnnjax.testing.dense import gru as gru
 from rnnjax.testing.dense import lstm as lstm
 from rnnjax.testing.gated import peephole_lstm as peephole_lstm
+from rnnjax.testing.heads import multihead_gru as multihead_gru
+from rnnjax.testing.heads import multihead_lstm as multihead_lstm
+from rnnjax.testing.heads import slstm as slstm
 from rnnjax.testing.linear import hgrn as hgrn
 from rnnjax.testing.linear import lru as lru
 from rnnjax.testing.linear import min_gru as min_gru
@@ -14,6 +17,8 @@ from rnnjax.testing.linear import sru as sru
 from rnnjax.testing.loop import Gradients as Gradients
 from rnnjax.testing.loop import reference_gradients as reference_gradients
 from rnnjax.testing.loop import reference_unroll as reference_unroll
+from rnnjax.testing.normalised import layer_norm_gru as layer_norm_gru
+from rnnjax.testing.normalised import layer_norm_lstm as layer_norm_lstm
 from rnnjax.testing.oracle import Oracle as Oracle
 from rnnjax.testing.oracle import relu as relu
 from rnnjax.testing.oracle import sigmoid as sigmoid

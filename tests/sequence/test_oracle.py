@@ -45,7 +45,7 @@ def problem(name, *, carry=True):
     """A cell, its random params, inputs, and a carry to begin from."""
     cell, params = registry.make(name, dtype=jnp.float64)
     xs = registry.inputs_of(name, registry.T, registry.B, registry.D, dtype=jnp.float64)
-    begin = registry.randomise(cell.init_carry(params, xs[0]), seed=2) if carry else None
+    begin = registry.random_carry(name, cell.init_carry(params, xs[0]), seed=2) if carry else None
     return cell, params, xs, begin
 
 
@@ -121,7 +121,7 @@ def test_bidirectional(name, method):
     cell, _, xs, _ = problem(name)
     layer = rnnjax.bidirectional(cell)
     params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
-    carry = registry.randomise(layer.init_carry(params, xs[0]), seed=5)
+    carry = registry.random_carry(name, layer.init_carry(params, xs[0]), seed=5)
 
     def run(params, xs, carry):
         chosen = registry.METHODS[method]
