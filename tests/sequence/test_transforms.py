@@ -30,6 +30,7 @@ PRODUCTS_A_STEP = {
     "projected lstm": 2,
     "mgu, reset before": 2,
     "indrnn": 0,
+    "sru, gates read the carry": 0,
     "mogrifier lstm": 7,
     "mogrifier lstm, low rank": 6,
 }
