@@ -16,6 +16,8 @@ from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import lstm as lstm
+from rnnjax.cells import para_gru as para_gru
+from rnnjax.cells import para_lstm as para_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import with_carries as with_carries
@@ -24,6 +26,8 @@ from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Method as Method
 from rnnjax.methods import Native as Native
+from rnnjax.methods import Newton as Newton
+from rnnjax.methods import NewtonReport as NewtonReport
 from rnnjax.methods import Scan as Scan
 from rnnjax.sequence import DenseParams as DenseParams
 from rnnjax.sequence import Layer as Layer
@@ -35,6 +39,7 @@ from rnnjax.sequence import last_output as last_output
 from rnnjax.sequence import lengths_to_mask as lengths_to_mask
 from rnnjax.sequence import mask_to_lengths as mask_to_lengths
 from rnnjax.sequence import merge as merge
+from rnnjax.sequence import newton_report as newton_report
 from rnnjax.sequence import params_from_dict as params_from_dict
 from rnnjax.sequence import params_to_dict as params_to_dict
 from rnnjax.sequence import pointwise as pointwise

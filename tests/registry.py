@@ -42,6 +42,8 @@ CELLS = {
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "para gru": entry(rnnjax.para_gru, testing.para_gru(), learned_carry=True),
+    "para lstm": entry(rnnjax.para_lstm, testing.para_lstm(), learned_carry=True),
 }
 
 
@@ -79,6 +81,7 @@ METHODS = {
     "fused, segments of 3": rnnjax.Fused(segment=3),
     "scan, unroll 3": rnnjax.Scan(unroll=3),
     "chunks of 4": rnnjax.Chunked(4),
+    "newton": rnnjax.Newton(fallback="nan"),
 }
 
 # Those that compute in any dtype.
@@ -90,7 +93,7 @@ if why_not_loaded() is None:
     METHODS["native"] = InFloat32(rnnjax.Native())
 
 # Those that run any cell, with or without a standard form.
-GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "native"))]
+GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "newton", "native"))]
 
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5
@@ -133,8 +136,8 @@ def serves(method: str, name: str) -> bool:
     return found.why_not(Call(cell, params, xs, None, None, None, None, False)) is None
 
 
-# Where a cell has a form, loops of its own read every option; else they all share one loop.
-PLAIN_CELLS = [name for name, entry in CELLS.items() if entry(H).form is None]
+# Where `Fused` knows a cell, loops of its own read every option; else they all share one loop.
+PLAIN_CELLS = [name for name in CELLS if not serves("fused", name)]
 FORMED_CELLS = [name for name in CELLS if name not in PLAIN_CELLS]
 
 

@@ -1,6 +1,7 @@
 """Cells: pure functions of one step. One family a file."""
 
 from rnnjax.cells.base import Cell as Cell
+from rnnjax.cells.base import DiagonalForm as DiagonalForm
 from rnnjax.cells.base import InputSpec as InputSpec
 from rnnjax.cells.elman import ElmanCarry as ElmanCarry
 from rnnjax.cells.elman import ElmanParams as ElmanParams
@@ -13,6 +14,10 @@ from rnnjax.cells.initializers import scaled_identity as scaled_identity
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.para import ParaGRUParams as ParaGRUParams
+from rnnjax.cells.para import ParaLSTMParams as ParaLSTMParams
+from rnnjax.cells.para import para_gru as para_gru
+from rnnjax.cells.para import para_lstm as para_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.wrappers import input_dropout as input_dropout

@@ -6,4 +6,6 @@ from rnnjax.methods.choice import Explanation as Explanation
 from rnnjax.methods.chunked import Chunked as Chunked
 from rnnjax.methods.fused import Fused as Fused
 from rnnjax.methods.native import Native as Native
+from rnnjax.methods.newton import Newton as Newton
+from rnnjax.methods.newton import NewtonReport as NewtonReport
 from rnnjax.methods.scan import Scan as Scan

@@ -47,6 +47,7 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
         "Fused": why_not_fused or (SLOWER if method is None else NAMED),
         "Scan": "ask for it by name for forward mode or second derivatives",
         "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
+        "Newton": "it pays for contracting dynamics on parallel hardware; ask for it by name",
     }
     if method is not None:
         check_able(function, method, call)

@@ -124,6 +124,7 @@ def explain(
           not Native: ...
           not Fused: another method was asked for by name
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
+          not Newton: it pays for contracting dynamics on parallel hardware; ask for it by name
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)
     return choose("explain", method, abstract_call(cell, params, sequence, reverse))
