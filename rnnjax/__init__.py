@@ -28,6 +28,8 @@ from rnnjax.cells import min_lstm as min_lstm
 from rnnjax.cells import mogrifier_lstm as mogrifier_lstm
 from rnnjax.cells import multihead_gru as multihead_gru
 from rnnjax.cells import multihead_lstm as multihead_lstm
+from rnnjax.cells import para_gru as para_gru
+from rnnjax.cells import para_lstm as para_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import projected_lstm as projected_lstm
 from rnnjax.cells import qrnn as qrnn
@@ -43,6 +45,8 @@ from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Linear as Linear
 from rnnjax.methods import Method as Method
 from rnnjax.methods import Native as Native
+from rnnjax.methods import Newton as Newton
+from rnnjax.methods import NewtonReport as NewtonReport
 from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan
 from rnnjax.sequence import DenseParams as DenseParams
@@ -55,6 +59,7 @@ from rnnjax.sequence import last_output as last_output
 from rnnjax.sequence import lengths_to_mask as lengths_to_mask
 from rnnjax.sequence import mask_to_lengths as mask_to_lengths
 from rnnjax.sequence import merge as merge
+from rnnjax.sequence import newton_report as newton_report
 from rnnjax.sequence import params_from_dict as params_from_dict
 from rnnjax.sequence import params_to_dict as params_to_dict
 from rnnjax.sequence import pointwise as pointwise

@@ -109,6 +109,8 @@ CELLS = {
     ),
     "slstm": slstm(),
     "slstm, exponential forget": slstm(exponential_forget=True),
+    "para gru": entry(rnnjax.para_gru, testing.para_gru(), learned_carry=True),
+    "para lstm": entry(rnnjax.para_lstm, testing.para_lstm(), learned_carry=True),
 }
 
 
@@ -149,6 +151,7 @@ METHODS = {
     "linear, segments of 3": rnnjax.Linear(3),
     "associative": rnnjax.Associative(),
     "associative, chunks of 3": rnnjax.Associative(3),
+    "newton": rnnjax.Newton(fallback="nan"),
 }
 
 # Those that compute in any dtype.

@@ -1,6 +1,7 @@
 """Cells: pure functions of one step. One family a file."""
 
 from rnnjax.cells.base import Cell as Cell
+from rnnjax.cells.base import DiagonalForm as DiagonalForm
 from rnnjax.cells.base import InputSpec as InputSpec
 from rnnjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from rnnjax.cells.coupled import coupled_lstm as coupled_lstm
@@ -43,6 +44,10 @@ from rnnjax.cells.multihead import MultiheadGRUParams as MultiheadGRUParams
 from rnnjax.cells.multihead import MultiheadLSTMParams as MultiheadLSTMParams
 from rnnjax.cells.multihead import multihead_gru as multihead_gru
 from rnnjax.cells.multihead import multihead_lstm as multihead_lstm
+from rnnjax.cells.para import ParaGRUParams as ParaGRUParams
+from rnnjax.cells.para import ParaLSTMParams as ParaLSTMParams
+from rnnjax.cells.para import para_gru as para_gru
+from rnnjax.cells.para import para_lstm as para_lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams

@@ -63,6 +63,20 @@ class Cell(NamedTuple):
     form: Any = None
 
 
+class DiagonalForm(NamedTuple):
+    """The `form` of a cell whose units do not read one another in a step.
+
+    Number j of the new carry depends on number j of the old carry, the params and `z` alone. The
+    carry is one array `(*batch, H)`, or several of the same shape and dtype. `Newton` trusts this:
+    a cell that says so wrongly gets wrong gradients.
+
+    Attributes:
+        hidden_features: H.
+    """
+
+    hidden_features: int
+
+
 def value(factory: Callable[P, R]) -> Callable[P, R]:
     """Return equal values for equal arguments, so that a jit cache meets the same cell again.
 

@@ -9,4 +9,6 @@ from rnnjax.methods.linear import Associative as Associative
 from rnnjax.methods.linear import Linear as Linear
 from rnnjax.methods.linear import linear_scan as linear_scan
 from rnnjax.methods.native import Native as Native
+from rnnjax.methods.newton import Newton as Newton
+from rnnjax.methods.newton import NewtonReport as NewtonReport
 from rnnjax.methods.scan import Scan as Scan

@@ -8,6 +8,7 @@ from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.native import Native
+from rnnjax.methods.newton import Newton
 from rnnjax.methods.scan import Scan
 
 # The first that can serve is picked, for this reason.
@@ -26,6 +27,7 @@ SECOND = {
 NEVER: tuple[tuple[Method, str], ...] = (
     (Chunked(1), "it pays one more forward pass for memory; ask for it on long sequences"),
     (Associative(), "it is parallel in time; ask for it where there are many cores"),
+    (Newton(), "it pays for contracting dynamics on parallel hardware; ask for it by name"),
 )
 
 

@@ -14,6 +14,7 @@ from rnnjax.sequence.masks import reverse_sequences as reverse_sequences
 from rnnjax.sequence.params import count_parameters as count_parameters
 from rnnjax.sequence.params import params_from_dict as params_from_dict
 from rnnjax.sequence.params import params_to_dict as params_to_dict
+from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
 from rnnjax.sequence.unroll import explain as explain
 from rnnjax.sequence.unroll import unroll as unroll

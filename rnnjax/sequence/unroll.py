@@ -126,6 +126,7 @@ def explain(
           not Linear: it knows cells that are linear in their carry, and this cell is none of them
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
           not Associative: it knows cells that are linear in their carry, and this cell is none ...
+          not Newton: it pays for contracting dynamics on parallel hardware; ask for it by name
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)
     return choose("explain", method, abstract_call(cell, params, sequence, reverse))

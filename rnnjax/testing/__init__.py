@@ -3,6 +3,8 @@
 from rnnjax.testing.dense import elman as elman
 from rnnjax.testing.dense import gru as gru
 from rnnjax.testing.dense import lstm as lstm
+from rnnjax.testing.diagonal import para_gru as para_gru
+from rnnjax.testing.diagonal import para_lstm as para_lstm
 from rnnjax.testing.gated import peephole_lstm as peephole_lstm
 from rnnjax.testing.heads import multihead_gru as multihead_gru
 from rnnjax.testing.heads import multihead_lstm as multihead_lstm

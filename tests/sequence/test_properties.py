@@ -41,6 +41,7 @@ SPECS = [
     Spec("gru, learned carry", "scan", num_steps=0),
     Spec("lstm, no bias", "scan, unroll 3", num_steps=4, features=1),
     Spec("elman", "scan", rows=0),
+    Spec("para lstm", "newton"),
 ]
 specs = st.sampled_from(SPECS)
 main_specs = st.sampled_from(SPECS[:4])

@@ -21,6 +21,7 @@ quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 EQUATIONS = [
     name for name in registry.CELLS if name not in ("lstm", "lstm, no bias", "gru, learned carry")
 ]
+PRODUCTS = {"gru, reset before": 2, "para gru": 0, "para lstm": 0}  # of a step, where not one
 SHAPE = 5, 3, 2  # T, B, D
 LENGTHS = np.array([5, 0, 2])
 
@@ -30,6 +31,8 @@ PRODUCTS_A_STEP = {
     "projected lstm": 2,
     "mgu, reset before": 2,
     "indrnn": 0,
+    "para gru": 0,
+    "para lstm": 0,
     "sru, gates read the carry": 0,
     "mogrifier lstm": 7,
     "mogrifier lstm, low rank": 6,
