@@ -1,23 +1,20 @@
 """Gated cells whose recurrences are diagonal: made to be evaluated parallel in time."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax import _checks
 from rnnjax._typing import Array, Float, Key
 from rnnjax.cells.base import Cell, DiagonalForm, value
-from rnnjax.cells.dense import DenseParts
-from rnnjax.cells.dtypes import Precision, check_usable, precision, promote
+from rnnjax.cells.dense import DenseParts, dense
+from rnnjax.cells.dtypes import precision, promote
 from rnnjax.cells.gru import GRUCarry
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
     gate_bias,
     glorot_uniform,
-    packed,
     per_gate,
 )
 from rnnjax.cells.lstm import LSTMCarry
@@ -105,7 +102,16 @@ def para_gru(
     language models* (2025); there the input weights are block-diagonal.
     """
     dtypes = precision("para_gru", dtype, param_dtype, carry_dtype)
-    parts = _parts("para_gru", hidden_features, GRUCarry, learned_carry, w_ih_init, dtypes)
+    parts = dense(
+        "para_gru",
+        hidden_features,
+        GRUCarry,
+        num_gates=3,
+        learned_carry=learned_carry,
+        w_ih_init=w_ih_init,
+        recurrent=False,
+        dtypes=dtypes,
+    )
     a_inits = per_gate("para_gru", "a_init", a_init, 3)
 
     def init(key, in_features):
@@ -166,7 +172,16 @@ def para_lstm(
     language models* (2025); the coupled gates, Greff et al., *LSTM: a search space odyssey* (2017).
     """
     dtypes = precision("para_lstm", dtype, param_dtype, carry_dtype)
-    parts = _parts("para_lstm", hidden_features, LSTMCarry, learned_carry, w_ih_init, dtypes)
+    parts = dense(
+        "para_lstm",
+        hidden_features,
+        LSTMCarry,
+        num_gates=3,
+        learned_carry=learned_carry,
+        w_ih_init=w_ih_init,
+        recurrent=False,
+        dtypes=dtypes,
+    )
     a_inits = per_gate("para_lstm", "a_init", a_init, 3)
     draw_forget = gate_bias("para_lstm", "forget_bias", forget_bias)
 
@@ -214,37 +229,11 @@ def _rows(vectors: Float[Array, "N H"], ndim: int, dtype: Any) -> list[Array]:
     return [jnp.expand_dims(vector.astype(dtype), range(ndim - 1)) for vector in vectors]
 
 
-def _parts(
-    name: str,
-    hidden_features: int,
-    carry_type: Callable[..., Any],
-    learned_carry: bool,
-    w_ih_init: Any,
-    dtypes: Precision,
-) -> DenseParts:
-    """Check the options that both cells take."""
-    return DenseParts(
-        name=name,
-        width=_checks.size(name, "hidden_features", hidden_features),
-        carry_type=carry_type,
-        bias=True,
-        learned_carry=_checks.flag(name, "learned_carry", learned_carry),
-        ih_inits=per_gate(name, "w_ih_init", w_ih_init, 3),
-        hh_inits=(),
-        dtypes=dtypes,
-    )
-
-
 def _weights(
     parts: DenseParts, a_inits: tuple[Initializer, ...], key: Any, in_features: Any
 ) -> tuple[Float[Array, "D G"], Float[Array, "3 H"], Key[Array, ""]]:
     """Draw `w_ih` and `a`, and hand on a key for the biases."""
-    function = f"{parts.name}.init"
-    _checks.prng_key(function, key)
-    check_usable(function, parts.dtypes)
-    rows = _checks.size(function, "in_features", in_features)
-    key_ih, key_a, key_b = jax.random.split(key, 3)
-    w_ih = packed(key_ih, parts.ih_inits, (rows, parts.width), parts.dtypes.params)
+    w_ih, key_a, key_b = parts.input_weights(key, in_features)
     wide = promote(parts.dtypes.params, jnp.dtype("float32"))
     keys = jax.random.split(key_a, len(a_inits))
     a = [init(k, (parts.width,), wide) for k, init in zip(keys, a_inits, strict=True)]
