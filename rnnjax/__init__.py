@@ -12,13 +12,20 @@ from rnnjax.cells import InputSpec as InputSpec
 from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMParams as LSTMParams
 from rnnjax.cells import chrono as chrono
+from rnnjax.cells import clip_carry as clip_carry
+from rnnjax.cells import drop_connect as drop_connect
 from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
 from rnnjax.cells import input_dropout as input_dropout
+from rnnjax.cells import layer_norm_outputs as layer_norm_outputs
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
+from rnnjax.cells import recurrent_dropout as recurrent_dropout
+from rnnjax.cells import residual as residual
 from rnnjax.cells import scaled_identity as scaled_identity
+from rnnjax.cells import state_noise as state_noise
 from rnnjax.cells import with_carries as with_carries
+from rnnjax.cells import zoneout as zoneout
 from rnnjax.methods import Chunked as Chunked
 from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
@@ -27,6 +34,7 @@ from rnnjax.methods import Native as Native
 from rnnjax.methods import Scan as Scan
 from rnnjax.sequence import DenseParams as DenseParams
 from rnnjax.sequence import Layer as Layer
+from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
 from rnnjax.sequence import dense as dense
@@ -41,6 +49,7 @@ from rnnjax.sequence import pointwise as pointwise
 from rnnjax.sequence import recurrent as recurrent
 from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
+from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 
 if TYPE_CHECKING:

@@ -15,5 +15,13 @@ from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
+from rnnjax.cells.wrappers import LayerNormOutputsParams as LayerNormOutputsParams
+from rnnjax.cells.wrappers import clip_carry as clip_carry
+from rnnjax.cells.wrappers import drop_connect as drop_connect
 from rnnjax.cells.wrappers import input_dropout as input_dropout
+from rnnjax.cells.wrappers import layer_norm_outputs as layer_norm_outputs
+from rnnjax.cells.wrappers import recurrent_dropout as recurrent_dropout
+from rnnjax.cells.wrappers import residual as residual
+from rnnjax.cells.wrappers import state_noise as state_noise
 from rnnjax.cells.wrappers import with_carries as with_carries
+from rnnjax.cells.wrappers import zoneout as zoneout
