@@ -12,7 +12,9 @@ from rnnjax.cells import InputSpec as InputSpec
 from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMParams as LSTMParams
 from rnnjax.cells import chrono as chrono
+from rnnjax.cells import clip_carry as clip_carry
 from rnnjax.cells import coupled_lstm as coupled_lstm
+from rnnjax.cells import drop_connect as drop_connect
 from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
 from rnnjax.cells import hgrn as hgrn
@@ -20,6 +22,7 @@ from rnnjax.cells import indrnn as indrnn
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import layer_norm_gru as layer_norm_gru
 from rnnjax.cells import layer_norm_lstm as layer_norm_lstm
+from rnnjax.cells import layer_norm_outputs as layer_norm_outputs
 from rnnjax.cells import lru as lru
 from rnnjax.cells import lstm as lstm
 from rnnjax.cells import mgu as mgu
@@ -33,11 +36,15 @@ from rnnjax.cells import para_lstm as para_lstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import projected_lstm as projected_lstm
 from rnnjax.cells import qrnn as qrnn
+from rnnjax.cells import recurrent_dropout as recurrent_dropout
+from rnnjax.cells import residual as residual
 from rnnjax.cells import rg_lru as rg_lru
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import slstm as slstm
 from rnnjax.cells import sru as sru
+from rnnjax.cells import state_noise as state_noise
 from rnnjax.cells import with_carries as with_carries
+from rnnjax.cells import zoneout as zoneout
 from rnnjax.methods import Associative as Associative
 from rnnjax.methods import Chunked as Chunked
 from rnnjax.methods import Explanation as Explanation
@@ -51,6 +58,7 @@ from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan
 from rnnjax.sequence import DenseParams as DenseParams
 from rnnjax.sequence import Layer as Layer
+from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
 from rnnjax.sequence import dense as dense
@@ -66,6 +74,7 @@ from rnnjax.sequence import pointwise as pointwise
 from rnnjax.sequence import recurrent as recurrent
 from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
+from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 
 if TYPE_CHECKING:

@@ -61,5 +61,13 @@ from rnnjax.cells.slstm import SLSTMParams as SLSTMParams
 from rnnjax.cells.slstm import slstm as slstm
 from rnnjax.cells.sru import SRUParams as SRUParams
 from rnnjax.cells.sru import sru as sru
+from rnnjax.cells.wrappers import LayerNormOutputsParams as LayerNormOutputsParams
+from rnnjax.cells.wrappers import clip_carry as clip_carry
+from rnnjax.cells.wrappers import drop_connect as drop_connect
 from rnnjax.cells.wrappers import input_dropout as input_dropout
+from rnnjax.cells.wrappers import layer_norm_outputs as layer_norm_outputs
+from rnnjax.cells.wrappers import recurrent_dropout as recurrent_dropout
+from rnnjax.cells.wrappers import residual as residual
+from rnnjax.cells.wrappers import state_noise as state_noise
 from rnnjax.cells.wrappers import with_carries as with_carries
+from rnnjax.cells.wrappers import zoneout as zoneout

@@ -36,6 +36,7 @@ def check_sequence(
     mask: Any,
     resets: Any,
     time_major: bool = True,
+    argument: str = "xs",
 ) -> Sequence:
     """Check what every function over sequences takes, before anything is traced.
 
@@ -47,8 +48,9 @@ def check_sequence(
         mask: valid steps, or None.
         resets: fresh starts, or None.
         time_major: whether time comes first, here and in `mask` and `resets`.
+        argument: what the user calls the inputs.
     """
-    leaves = _with_specs(function, spec, xs)
+    leaves = _with_specs(function, argument, spec, xs)
     lead = None
     for name, x, leaf_spec in leaves:
         shape = _check_leaf(function, name, x, leaf_spec, time_major)
@@ -84,25 +86,27 @@ def check_sequence(
     return Sequence(tree, alike(valid), alike(restarts))
 
 
-def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Array, InputSpec]]:
+def _with_specs(
+    function: str, argument: str, spec: PyTree, xs: PyTree
+) -> list[tuple[str, Array, InputSpec]]:
     """Name, array and spec of every leaf of the inputs."""
     paths, structure = jax.tree_util.tree_flatten_with_path(xs)
     specs = jax.tree.leaves(spec, is_leaf=_is_spec)
     if _is_spec(spec):
         if spec is not ANY_INPUT and not jax.tree_util.treedef_is_leaf(structure):
             got, way_out = _checks.describe(xs), "wrap numbers in jnp.asarray, or stack the arrays"
-            _checks.refuse(function, "xs", "be one array", got, way_out, error=TypeError)
+            _checks.refuse(function, argument, "be one array", got, way_out, error=TypeError)
         specs = [spec] * len(paths)
     elif jax.tree.structure(spec, is_leaf=_is_spec) != structure:
         way_out = "give the inputs that the cell was made for"
         wanted = f"be {_checks.describe(spec)}"
         got = _checks.describe(xs)
-        _checks.refuse(function, "xs", wanted, got, way_out, error=TypeError)
+        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
     if not paths:
-        _checks.refuse(function, "xs", "hold an array", _checks.kind(xs), "give the inputs")
+        _checks.refuse(function, argument, "hold an array", _checks.kind(xs), "give the inputs")
     out = []
     for (path, x), leaf_spec in zip(paths, specs, strict=True):
-        name = "xs" + jax.tree_util.keystr(path)
+        name = argument + jax.tree_util.keystr(path)
         if not hasattr(x, "shape"):
             way_out = "wrap it in jnp.asarray"
             _checks.refuse(function, name, "be an array", _checks.kind(x), way_out, error=TypeError)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
-from rnnjax.cells.base import Cell
+from rnnjax.cells.base import Cell, fresh_carry
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.choice import Explanation, choose
@@ -261,12 +261,3 @@ def make_call(
     start = settle(fresh if carry is None else carry, fresh, (params, xs, mask, resets))
     restore = None if resets is None else settle(fresh, fresh, (params, xs, mask, resets))
     return Call(cell, params, xs, start, restore, mask, resets, reverse)
-
-
-def fresh_carry(cell: Cell, params: PyTree, xs: PyTree) -> PyTree:
-    """The initial carry for the batch axes of `xs`, also for T = 0 and NaN in the inputs."""
-
-    def one_step(x):
-        return jnp.zeros_like(x).sum(0).astype(x.dtype)
-
-    return cell.init_carry(params, jax.tree.map(one_step, xs))
