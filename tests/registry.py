@@ -42,6 +42,24 @@ CELLS = {
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "conv lstm": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((3, 2)),
+        space=(4, 3),
+        kernel_size=(3, 2),
+        peepholes=True,
+        learned_carry=True,
+    ),
+    "conv lstm, lines": entry(
+        rnnjax.conv_lstm, testing.conv_lstm((3,)), space=(4,), kernel_size=(3,)
+    ),
+    "conv lstm, volumes": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((2, 3, 1)),
+        space=(2, 3, 2),
+        kernel_size=(2, 3, 1),
+        bias=False,
+    ),
 }
 
 

@@ -78,8 +78,8 @@ def per_gate(function: str, argument: str, init: Any, num_gates: int) -> tuple[I
 
 
 def packed(
-    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, int], dtype: Any
-) -> Float[Array, "rows G"]:
+    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, ...], dtype: Any
+) -> Float[Array, "*rows G"]:
     """Draw each gate by itself, and pack them along the last axis.
 
     Drawn in float32 at least: the QR behind `orthogonal` knows no bfloat16.
@@ -99,6 +99,18 @@ def lstm_bias(function: str, forget_bias: Any) -> Callable[[Any, int, Any], Any]
         zeros = jnp.zeros_like(forget)
         start = -forget if isinstance(forget_bias, Chrono) else zeros
         return jnp.concatenate([start, forget, zeros, zeros]).astype(dtype)
+
+    return draw
+
+
+def gru_bias(function: str, update_bias: Any) -> Callable[[Any, int, Any], Any]:
+    """How to draw the bias of gates r, z, n: `key, width, dtype -> (3 * width,)`."""
+    draw_update = gate_bias(function, "update_bias", update_bias)
+
+    def draw(key: Any, width: int, dtype: Any) -> Any:
+        update = draw_update(key, (width,), jnp.float32)
+        zeros = jnp.zeros_like(update)
+        return jnp.concatenate([zeros, update, zeros]).astype(dtype)
 
     return draw
 
