@@ -3,6 +3,7 @@
 Axes: inputs are `(*batch, *space, C)`, channels last; `*places` is batch and space together.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -89,7 +90,7 @@ class ConvParts(NamedTuple):
         """The input half of the pre-activations: one convolution for any leading axes."""
         dtype = self.dtypes.of_compute(xs, params.w_ih)
         wide = self.dtypes.of_carry(xs, params.w_ih)
-        zs = convolve(xs, params.w_ih, dtype, wide, window=self.window)
+        zs = convolve(xs, params.w_ih, dtype, wide, window=self.window, timed=True)
         if params.b is not None:
             zs = zs + jnp.expand_dims(params.b.astype(zs.dtype), range(zs.ndim - 1))
         return zs.astype(dtype)
@@ -174,48 +175,57 @@ def convolve(
     out_dtype: Any,
     *,
     window: Window | None = None,
+    timed: bool = False,
 ) -> Float[Array, "*out_places G"]:
     """Convolve space, with inputs in `dtype`, accumulated and returned in `out_dtype`.
 
-    All leading axes are folded into one, so it is one convolution. Without a window, strides are
-    1 and the output has the space of the input.
+    All leading axes are folded into one, so it is one convolution; `timed` says that the first of
+    them may be time. Without a window, strides are 1 and the output has the space of the input.
     """
     dims = w.ndim - 2
-    ones, letters = (1,) * dims, LETTERS[:dims]
+    ones = (1,) * dims
     window = window or Window(w.shape[:dims], ones, ones, "same")
-    order = _fold_order(x, x.ndim - dims - 1)
-    batch = tuple(x.shape[axis] for axis in order)
+    order = _fold_order(x, x.ndim - dims - 1, timed)
+    run = functools.partial(_fold_and_convolve, order=order, window=window, out_dtype=out_dtype)
+    x, w = x.astype(dtype), w.astype(dtype)
+    if not jax.sharding.get_abstract_mesh().explicit_axes:
+        return run(x, w)
+    # What `vmap` makes of a convolution, types with explicit axes do not allow.
+    spec = jax.P(*jax.typeof(x).sharding.spec[:-1], jax.typeof(w).sharding.spec[-1])
+    return jax.sharding.auto_axes(run, out_sharding=spec)(x, w)
+
+
+def _fold_and_convolve(
+    x: Array, w: Array, *, order: tuple[int, ...], window: Window, out_dtype: Any
+) -> Array:
+    batch, letters = tuple(x.shape[axis] for axis in order), LETTERS[: w.ndim - 2]
     x = jnp.moveaxis(x, order, range(len(order)))
-    x = x.reshape(math.prod(batch), *x.shape[len(batch) :])
     y = jax.lax.conv_general_dilated(
-        x.astype(dtype),
-        w.astype(dtype),
+        x.reshape(math.prod(batch), *x.shape[len(batch) :]),
+        w,
         window.strides,
         window.padding.upper(),
         rhs_dilation=window.dilation,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
         preferred_element_type=out_dtype,
-        out_sharding=_out_sharding(x, w),
     )
     return jnp.moveaxis(y.reshape(*batch, *y.shape[1:]), range(len(order)), order)
 
 
-def _fold_order(x: Array, count: int) -> tuple[int, ...]:
-    """The leading axes, those first that are sharded: a sharded one cannot be merged behind others.
+def _fold_order(x: Array, count: int, timed: bool) -> tuple[int, ...]:
+    """The leading axes in the order in which they are folded: behind another axis a sharded one
+    cannot be merged where it stands.
 
-    Only on a mesh with explicit axes is it known which they are.
+    Types say which are sharded on a mesh with explicit axes. Else, where there are devices to
+    shard over, rows may be, and time is not.
     """
-    if not jax.sharding.get_abstract_mesh().explicit_axes:
-        return tuple(range(count))
-    spec = jax.typeof(x).sharding.spec
-    return tuple(sorted(range(count), key=lambda axis: spec[axis] is None))
-
-
-def _out_sharding(x: Array, w: Array) -> Any:
-    """On a mesh with explicit axes, places as in the input, and gates as in the weights."""
-    if not jax.sharding.get_abstract_mesh().explicit_axes:
-        return None
-    return jax.P(*jax.typeof(x).sharding.spec[:-1], jax.typeof(w).sharding.spec[-1])
+    axes, mesh = tuple(range(count)), jax.sharding.get_abstract_mesh()
+    if mesh.explicit_axes:
+        spec = jax.typeof(x).sharding.spec
+        return tuple(sorted(axes, key=lambda axis: spec[axis] is None))
+    if timed and jax.device_count() > 1 and not mesh.manual_axes:
+        return axes[1:] + axes[:1]
+    return axes
 
 
 def by(sizes: tuple[int, ...]) -> str:
