@@ -111,6 +111,24 @@ CELLS = {
     "slstm, exponential forget": slstm(exponential_forget=True),
     "para gru": entry(rnnjax.para_gru, testing.para_gru(), learned_carry=True),
     "para lstm": entry(rnnjax.para_lstm, testing.para_lstm(), learned_carry=True),
+    "conv lstm": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((3, 2)),
+        space=(4, 3),
+        kernel_size=(3, 2),
+        peepholes=True,
+        learned_carry=True,
+    ),
+    "conv lstm, lines": entry(
+        rnnjax.conv_lstm, testing.conv_lstm((3,)), space=(4,), kernel_size=(3,)
+    ),
+    "conv lstm, volumes": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((2, 3, 1)),
+        space=(2, 3, 2),
+        kernel_size=(2, 3, 1),
+        bias=False,
+    ),
 }
 
 

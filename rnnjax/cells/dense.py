@@ -128,15 +128,22 @@ def in_spec(params: Any) -> InputSpec:
 
 
 def fresh(
-    initial: Float[Array, " H"] | None, like: Array, width: int, dtype: Any
+    initial: Float[Array, " H"] | None,
+    like: Array,
+    width: int,
+    dtype: Any,
+    *,
+    space: tuple[int, ...] = (),
 ) -> Float[Array, "*batch H"]:
     """One leaf of a fresh carry: zeros, or the learned start.
 
-    Made from an input, so that it has that input's sharding on any mesh.
+    Made from an input, so that it has that input's sharding on any mesh. `space` stands between
+    batch and width, in the place of as many axes of the input.
     """
-    batch = like.shape[:-1]
-    zeros = jnp.zeros_like(like, dtype=dtype).sum(-1, keepdims=True).astype(dtype)
-    zeros = jnp.broadcast_to(zeros, (*batch, width))
+    batch = like.shape[: like.ndim - 1 - len(space)]
+    features = tuple(range(len(batch), like.ndim))
+    zeros = jnp.zeros_like(like, dtype=dtype).sum(features, keepdims=True).astype(dtype)
+    zeros = jnp.broadcast_to(zeros, (*batch, *space, width))
     if initial is None:
         return zeros
-    return zeros + jnp.expand_dims(initial.astype(dtype), range(len(batch)))
+    return zeros + jnp.expand_dims(initial.astype(dtype), range(zeros.ndim - 1))

@@ -70,8 +70,8 @@ class DroppedRows:
     w: Any
     kept: Any
 
-    def __getitem__(self, index: tuple[slice, slice]) -> "DroppedRows":
-        assert index[0] == slice(None)
+    def __getitem__(self, index: tuple[Any, slice]) -> "DroppedRows":
+        assert index[0] is ...
         return dataclasses.replace(self, w=self.w[index])
 
 

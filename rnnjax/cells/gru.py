@@ -148,10 +148,11 @@ def gru_step(
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset after the product by one step; one matmul."""
+    """Advance a GRU with reset after the product by one step; one `product`."""
     dtype = promote(z.dtype, carry.h.dtype)
-    q = matmul(carry.h, params.w_hh, z.dtype, dtype)
+    q = product(carry.h, params.w_hh, z.dtype, dtype)
     carry, h = gru_gates(
         z.astype(dtype),
         q,
@@ -192,16 +193,17 @@ def gru_step_reset_before(
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset before the product by one step; two dependent matmuls."""
+    """Advance a GRU with reset before the product by one step; two dependent ones."""
     dtype = promote(z.dtype, carry.h.dtype)
     width = carry.h.shape[-1]
     x_r, x_z, x_n = jnp.split(z.astype(dtype), 3, axis=-1)
-    gates = matmul(carry.h, params.w_hh[:, : 2 * width], z.dtype, dtype)
+    gates = product(carry.h, params.w_hh[..., : 2 * width], z.dtype, dtype)
     h_r, h_z = jnp.split(gates, 2, axis=-1)
     reset, update = gate_activation(x_r + h_r), gate_activation(x_z + h_z)
     kept = reset * carry.h.astype(dtype)
-    candidate = activation(x_n + matmul(kept, params.w_hh[:, 2 * width :], z.dtype, dtype))
+    candidate = activation(x_n + product(kept, params.w_hh[..., 2 * width :], z.dtype, dtype))
     return _blend(carry, update, candidate, z.dtype)
 
 

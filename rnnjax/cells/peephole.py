@@ -1,5 +1,6 @@
 """The LSTM whose gates look at the cell state."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -104,10 +105,23 @@ def peephole_lstm_step(
     """Advance a peephole LSTM by one step; `w_hh` and `p` are read of the params."""
     dtype = promote(z.dtype, carry.h.dtype)
     s = z.astype(dtype) + matmul(carry.h, params.w_hh, z.dtype, dtype)
+    carry, h = peephole_gates(params.p, s, carry)
+    return carry, h.astype(z.dtype)
+
+
+def peephole_gates(
+    p: Float[Array, "3 H"],
+    s: Float[Array, "*batch G"],
+    carry: LSTMCarry,
+    *,
+    gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
+    activation: Callable[[Array], Array] = jnp.tanh,
+) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
+    """What `lstm_gates` does, where the gates also read the cell state, with weights `p`."""
     s_i, s_f, s_g, s_o = jnp.split(s, 4, axis=-1)
-    p_i, p_f, p_o = (jnp.expand_dims(p.astype(dtype), range(s.ndim - 1)) for p in params.p)
-    c = carry.c.astype(dtype)
-    i, f = jax.nn.sigmoid(s_i + p_i * c), jax.nn.sigmoid(s_f + p_f * c)
-    c = f * c + i * jnp.tanh(s_g)
-    h = jax.nn.sigmoid(s_o + p_o * c) * jnp.tanh(c)
-    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h.astype(z.dtype)
+    p_i, p_f, p_o = (jnp.expand_dims(row.astype(s.dtype), range(s.ndim - 1)) for row in p)
+    c = carry.c.astype(s.dtype)
+    i, f = gate_activation(s_i + p_i * c), gate_activation(s_f + p_f * c)
+    c = f * c + i * activation(s_g)
+    h = gate_activation(s_o + p_o * c) * activation(c)
+    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h

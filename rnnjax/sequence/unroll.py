@@ -13,7 +13,13 @@ from rnnjax.cells.base import Cell, fresh_carry
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.choice import Explanation, choose
-from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
+from rnnjax.sequence.arguments import (
+    Sequence,
+    check_carry,
+    check_params,
+    check_sequence,
+    with_flags_of_rows,
+)
 from rnnjax.sequence.meshes import settle
 
 
@@ -167,6 +173,7 @@ def unroll_checked(
     method: Method | None,
 ) -> tuple[PyTree, PyTree]:
     """Pick the method and run checked arguments; `function` is what messages name."""
+    sequence = with_flags_of_rows(cell.in_spec(params), sequence)
     chosen = choose(function, method, abstract_call(cell, params, sequence, reverse))
     return run(cell, chosen.method, reverse, params, sequence, carry, key)
 
@@ -188,6 +195,7 @@ def unroll_both_ways(
     in the order of reading: with it the sequence is turned around, whatever the method.
     """
     first = jax.eval_shape(lambda tree: pick(tree, 0), params)
+    sequence = with_flags_of_rows(cell.in_spec(first), sequence)
     call = abstract_call(cell, first, sequence, reverse)
     chosen: Any = choose(function, method, call).method
     silent = key is None or cell.prepare is None
