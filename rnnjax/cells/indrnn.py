@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
-from rnnjax.cells.base import Cell, value
+from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import dense
 from rnnjax.cells.dtypes import precision, promote
 from rnnjax.cells.elman import ElmanCarry
@@ -99,7 +99,8 @@ def indrnn(
         b = jnp.zeros(parts.width, parts.dtypes.params) if bias else None
         return IndRNNParams(w_ih, u, b, parts.initial())
 
-    return parts.cell(init, functools.partial(indrnn_step, activation=squash))
+    step = functools.partial(indrnn_step, activation=squash)
+    return parts.cell(init, step, DiagonalForm(parts.width))
 
 
 def indrnn_step(

@@ -74,6 +74,7 @@ def linear_cell(
     *,
     out_features: int,
     in_spec: Callable[[Any], InputSpec],
+    output_is_h: bool = True,
 ) -> Cell:
     """Put a cell together whose step is one multiplication and one addition.
 
@@ -97,7 +98,14 @@ def linear_cell(
         return WindowCarry(h.astype(carry.h.dtype), window), y
 
     return Cell(
-        init, init_carry, project, step, out_features=out_features, in_spec=in_spec, form=form
+        init,
+        init_carry,
+        project,
+        step,
+        out_features,
+        in_spec=in_spec,
+        form=form,
+        output_is_h=output_is_h,
     )
 
 

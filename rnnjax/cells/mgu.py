@@ -139,7 +139,8 @@ def mgu_step_reset_before(
     """Advance an MGU with reset before the product by one step; two dependent matmuls."""
     dtype = promote(z.dtype, carry.h.dtype)
     x_f, x_n = jnp.split(z.astype(dtype), 2, axis=-1)
-    w_f, w_n = jnp.split(params.w_hh, 2, axis=-1)
+    width = carry.h.shape[-1]
+    w_f, w_n = params.w_hh[..., :width], params.w_hh[..., width:]
     old = carry.h.astype(dtype)
     f = jax.nn.sigmoid(x_f + matmul(old, w_f, z.dtype, dtype))
     h = (1 - f) * old + f * jnp.tanh(x_n + matmul(f * old, w_n, z.dtype, dtype))

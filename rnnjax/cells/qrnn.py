@@ -120,4 +120,5 @@ def qrnn(
         LinearForm(coefficients, output),
         out_features=width,
         in_spec=lambda params: InputSpec((params.w_ih.shape[1],)),
+        output_is_h=gates == 2,
     )

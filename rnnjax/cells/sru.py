@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
-from rnnjax.cells.base import Cell, value
+from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import dense, in_spec
 from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform
@@ -44,8 +44,8 @@ def sru(
 
     with $n, u$ and the arguments of $f, r = \sigma(\cdot)$ from $x W + b$. Where gates do not
     read the carry the cell is linear in it, and methods may run it in parallel over time; with
-    `gates_read_carry` $v \odot c$ is added to those arguments, and it is not. The highway has a
-    product of its own, so that inputs may have any width.
+    `gates_read_carry` $v \odot c$ is added to those arguments, and it is not, but `Newton` may run
+    it. The highway has a product of its own, so that inputs may have any width.
 
     Args:
         hidden_features: H, the width of the carry and the output.
@@ -116,5 +116,6 @@ def sru(
         LinearForm(coefficients, output),
         out_features=parts.width,
         in_spec=in_spec,
+        output_is_h=False,
     )
-    return cell._replace(step=step, form=None) if reads else cell
+    return cell._replace(step=step, form=DiagonalForm(parts.width)) if reads else cell
