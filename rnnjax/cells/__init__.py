@@ -61,6 +61,7 @@ from rnnjax.cells.rg_lru import rg_lru as rg_lru
 from rnnjax.cells.slstm import SLSTMCarry as SLSTMCarry
 from rnnjax.cells.slstm import SLSTMParams as SLSTMParams
 from rnnjax.cells.slstm import slstm as slstm
+from rnnjax.cells.sru import SRUCarry as SRUCarry
 from rnnjax.cells.sru import SRUParams as SRUParams
 from rnnjax.cells.sru import sru as sru
 from rnnjax.cells.wrappers import LayerNormOutputsParams as LayerNormOutputsParams

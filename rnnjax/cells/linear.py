@@ -27,7 +27,7 @@ class ComplexCarry(NamedTuple):
 class WindowCarry(NamedTuple):
     """A state, and what the last inputs will still add to the next steps, the next one first."""
 
-    h: Float[Array, "*batch H"]
+    c: Float[Array, "*batch H"]
     window: Float[Array, "*batch K G"]
 
 
@@ -50,14 +50,14 @@ def read(carry: Any, dtype: Any) -> Array:
     """The state that a carry holds, as one array of a real dtype or its complex counterpart."""
     if isinstance(carry, ComplexCarry):
         return jax.lax.complex(carry.re.astype(dtype), carry.im.astype(dtype))
-    return carry.h.astype(dtype)
+    return carry[0].astype(dtype)
 
 
 def write(h: Array, like: Any) -> Any:
     """A carry of this state, what else it holds as in `like`."""
     if isinstance(like, ComplexCarry):
         return ComplexCarry(h.real.astype(like.re.dtype), h.imag.astype(like.im.dtype))
-    return like._replace(h=h.astype(like.h.dtype))
+    return type(like)(h.astype(like[0].dtype), *like[1:])
 
 
 def computed_in(z: Any, carry: Any) -> Any:
@@ -74,7 +74,6 @@ def linear_cell(
     *,
     out_features: int,
     in_spec: Callable[[Any], InputSpec],
-    output_is_h: bool = True,
 ) -> Cell:
     """Put a cell together whose step is one multiplication and one addition.
 
@@ -92,21 +91,12 @@ def linear_cell(
         sums = added + jnp.concatenate([window, jnp.zeros_like(added[..., :1, :])], axis=-2)
         s = sums[..., 0, :]
         a, b = form.coefficients(params, s, dtype)
-        h = a * carry.h.astype(dtype) + b
+        c = a * carry.c.astype(dtype) + b
         window = sums[..., 1:, :].astype(carry.window.dtype)
-        y = form.output(params, h, s).astype(z.dtype)
-        return WindowCarry(h.astype(carry.h.dtype), window), y
+        y = form.output(params, c, s).astype(z.dtype)
+        return WindowCarry(c.astype(carry.c.dtype), window), y
 
-    return Cell(
-        init,
-        init_carry,
-        project,
-        step,
-        out_features,
-        in_spec=in_spec,
-        form=form,
-        output_is_h=output_is_h,
-    )
+    return Cell(init, init_carry, project, step, out_features, in_spec=in_spec, form=form)
 
 
 def expand(x: Array, like: Array, dtype: Any) -> Array:

@@ -54,7 +54,7 @@ def qrnn(
             shape `(D, H)`, or a tuple with one a gate in the order n, f, o, i.
         dtype: of matmul inputs and outputs; None takes it from inputs and weights.
         param_dtype: of the weights.
-        carry_dtype: of `h` and the window; None is `dtype`, but at least float32.
+        carry_dtype: of `c` and the window; None is `dtype`, but at least float32.
 
     Returns:
         A cell with params `QRNNParams` and carry `WindowCarry`.
@@ -120,5 +120,4 @@ def qrnn(
         LinearForm(coefficients, output),
         out_features=width,
         in_spec=lambda params: InputSpec((params.w_ih.shape[1],)),
-        output_is_h=gates == 2,
     )

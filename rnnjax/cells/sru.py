@@ -11,7 +11,13 @@ from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import dense, in_spec
 from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform
-from rnnjax.cells.linear import LinearCarry, LinearForm, computed_in, expand, linear_cell
+from rnnjax.cells.linear import LinearForm, computed_in, expand, linear_cell
+
+
+class SRUCarry(NamedTuple):
+    """What an SRU hands from one step to the next; its output is another number."""
+
+    c: Float[Array, "*batch H"]
 
 
 class SRUParams(NamedTuple):
@@ -24,7 +30,7 @@ class SRUParams(NamedTuple):
     w_ih: Float[Array, "D 4*H"]
     b: Float[Array, " 4*H"]
     v: Float[Array, "2 H"] | None = None
-    initial: LinearCarry | None = None
+    initial: SRUCarry | None = None
 
 
 @value
@@ -58,7 +64,7 @@ def sru(
         carry_dtype: of `c`; None is `dtype`, but at least float32.
 
     Returns:
-        A cell with params `SRUParams` and carry `LinearCarry`.
+        A cell with params `SRUParams` and carry `SRUCarry`.
 
     Raises:
         ValueError: for a width below 1, or a number of initialisers that is not four.
@@ -76,7 +82,7 @@ def sru(
     parts = dense(
         "sru",
         hidden_features,
-        LinearCarry,
+        SRUCarry,
         num_gates=4,
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
@@ -102,12 +108,12 @@ def sru(
     def step(params, carry, z):
         dtype = computed_in(z, carry)
         n, f, r, u = jnp.split(z.astype(dtype), 4, axis=-1)
-        c = carry.h.astype(dtype)
+        c = carry.c.astype(dtype)
         v_f, v_r = (expand(v, c, dtype) for v in params.v)
         moved = jnp.concatenate([n, f + v_f * c, r + v_r * c, u], axis=-1)
         a, b = coefficients(params, moved, dtype)
         c = a * c + b
-        return LinearCarry(c.astype(carry.h.dtype)), output(params, c, moved).astype(z.dtype)
+        return SRUCarry(c.astype(carry.c.dtype)), output(params, c, moved).astype(z.dtype)
 
     cell = linear_cell(
         init,
@@ -116,6 +122,5 @@ def sru(
         LinearForm(coefficients, output),
         out_features=parts.width,
         in_spec=in_spec,
-        output_is_h=False,
     )
     return cell._replace(step=step, form=DiagonalForm(parts.width)) if reads else cell

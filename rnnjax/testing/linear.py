@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.cells import ComplexCarry, LinearCarry, WindowCarry
+from rnnjax.cells import ComplexCarry, LinearCarry, SRUCarry, WindowCarry
 from rnnjax.testing.oracle import Oracle, dot, sigmoid
 
 
@@ -86,11 +86,11 @@ def sru() -> Oracle:
     def step(p: Any, carry: Any, x: Any) -> Any:
         n, f, r, u = np.split(dot(x, p.w_ih) + p.b, 4, axis=-1)
         if p.v is not None:
-            f, r = f + p.v[:, 0] * carry.h, r + p.v[:, 1] * carry.h
-        c = sigmoid(f) * carry.h + (1 - sigmoid(f)) * n
-        return LinearCarry(c), sigmoid(r) * c + (1 - sigmoid(r)) * u
+            f, r = f + p.v[:, 0] * carry.c, r + p.v[:, 1] * carry.c
+        c = sigmoid(f) * carry.c + (1 - sigmoid(f)) * n
+        return SRUCarry(c), sigmoid(r) * c + (1 - sigmoid(r)) * u
 
-    return Oracle(step, _begin(lambda p: p.w_ih.shape[-1] // 4))
+    return Oracle(step, _begin(lambda p: p.w_ih.shape[-1] // 4, SRUCarry))
 
 
 def qrnn(*, pooling: str = "fo") -> Oracle:
@@ -104,7 +104,7 @@ def qrnn(*, pooling: str = "fo") -> Oracle:
         sums = [now + then for now, then in zip(adds, waiting, strict=True)]
         n, f, *others = np.split(sums[0] + p.b, gates, axis=-1)
         let_in = sigmoid(others[1]) if pooling == "ifo" else 1 - sigmoid(f)
-        c = sigmoid(f) * carry.h + let_in * np.tanh(n)
+        c = sigmoid(f) * carry.c + let_in * np.tanh(n)
         window: Any = np.stack(sums[1:], axis=1) if taps > 1 else carry.window
         return WindowCarry(c, window), c if pooling == "f" else sigmoid(others[0]) * c
 
@@ -117,12 +117,12 @@ def qrnn(*, pooling: str = "fo") -> Oracle:
     return Oracle(step, fresh)
 
 
-def _begin(width: Callable[[Any], int]) -> Callable[[Any, Any], Any]:
+def _begin(width: Callable[[Any], int], carry_type: Any = LinearCarry) -> Callable[[Any, Any], Any]:
     def fresh(p: Any, x: Any) -> Any:
         if p.initial is not None:
             return p.initial
         h: Any = np.zeros_like(x, shape=(x.shape[0], width(p)))
-        return LinearCarry(h)
+        return carry_type(h)
 
     return fresh
 
