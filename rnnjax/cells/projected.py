@@ -56,7 +56,7 @@ def projected_lstm(
 
     with $i, f, o = \sigma(\cdot)$ and $g = \tanh(\cdot)$ of $x W_{ih} + b + h W_{hh}$. A narrow
     `h` makes many cells cheap, since the recurrent weights are as small as it is. The two
-    products of a step wait for each other. There is no bound on `h`, as there is in an LSTM.
+    products of a step wait for each other. Unlike that of an LSTM, `h` may leave -1 and 1.
 
     Args:
         hidden_features: H, the width of `c`.
