@@ -87,7 +87,7 @@ def layer_norm_lstm(
 
     Args:
         hidden_features: H, the width of `h`, `c` and the output.
-        epsilon: what is added to the variance, above 0.
+        epsilon: what is added to the variance, at least 1e-30.
         forget_bias: what the forget gate's bias starts from, or `chrono(max_steps)`.
         learned_carry: whether the initial carry is a parameter; it starts from zero.
         w_ih_init: initialiser of the input weights, called once a gate with shape `(D, H)`, or
@@ -102,7 +102,7 @@ def layer_norm_lstm(
         and carry `LSTMCarry`.
 
     Raises:
-        ValueError: for a width below 1, an `epsilon` that is not above 0, or a number of
+        ValueError: for a width below 1, an `epsilon` below 1e-30, or a number of
             initialisers that is not four.
         TypeError: for an option of the wrong kind.
 
@@ -124,7 +124,7 @@ def layer_norm_lstm(
         w_hh_init=w_hh_init,
         dtypes=precision("layer_norm_lstm", dtype, param_dtype, carry_dtype),
     )
-    epsilon = above_zero("layer_norm_lstm", "epsilon", epsilon)
+    epsilon = check_epsilon("layer_norm_lstm", epsilon)
     draw_bias = lstm_bias("layer_norm_lstm", forget_bias)
 
     def init(key, in_features):
@@ -174,7 +174,7 @@ def layer_norm_gru(
 
     Args:
         hidden_features: H, the width of `h` and the output.
-        epsilon: what is added to the variance, above 0.
+        epsilon: what is added to the variance, at least 1e-30.
         update_bias: what the bias of z starts from, or `chrono(max_steps)`; larger remembers
             longer.
         learned_carry: whether the initial carry is a parameter; it starts from zero.
@@ -189,7 +189,7 @@ def layer_norm_gru(
         A cell with params `LayerNormGRUParams`, whose scales start from 1, and carry `GRUCarry`.
 
     Raises:
-        ValueError: for a width below 1, an `epsilon` that is not above 0, or a number of
+        ValueError: for a width below 1, an `epsilon` below 1e-30, or a number of
             initialisers that is not three.
         TypeError: for an option of the wrong kind.
 
@@ -211,7 +211,7 @@ def layer_norm_gru(
         w_hh_init=w_hh_init,
         dtypes=precision("layer_norm_gru", dtype, param_dtype, carry_dtype),
     )
-    epsilon = above_zero("layer_norm_gru", "epsilon", epsilon)
+    epsilon = check_epsilon("layer_norm_gru", epsilon)
     draw_bias = gru_bias("layer_norm_gru", update_bias)
 
     def init(key, in_features):
@@ -324,9 +324,9 @@ def wide(dtype: Any) -> Any:
     return promote(dtype, jnp.dtype("float32"))
 
 
-def above_zero(function: str, argument: str, number: Any) -> float:
-    """A finite number above 0."""
-    number = _checks.real(function, argument, number)
-    if number <= 0:
-        _checks.refuse(function, argument, "be above 0", number, "give a small one such as 1e-5")
+def check_epsilon(function: str, epsilon: Any) -> float:
+    """A number above 0, also in float32."""
+    number = _checks.real(function, "epsilon", epsilon)
+    if number < 1e-30:
+        _checks.refuse(function, "epsilon", "be at least 1e-30", number, "1e-5 is usual")
     return number

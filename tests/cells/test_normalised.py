@@ -155,7 +155,7 @@ def test_heads_that_do_not_share_the_units_equally_are_refused(name):
 
 @pytest.mark.parametrize("name", ["layer_norm_lstm", "layer_norm_gru"])
 def test_epsilon_must_be_above_zero(name):
-    with pytest.raises(ValueError, match=f"{name}: `epsilon` must be above 0, got 0.0; "):
+    with pytest.raises(ValueError, match=f"{name}: `epsilon` must be at least 1e-30, got 0.0; "):
         getattr(rnnjax, name)(5, epsilon=0.0)
 
 
