@@ -39,7 +39,7 @@ class Newton:
     $$ h_t \leftarrow h_t + \delta_t, \qquad
        \delta_t = J_t \delta_{t-1} + f(h_{t-1}, x_t) - h_t $$
 
-    The recurrence of $\delta$ is linear, so an associative scan solves it in about log T rounds.
+    The recurrence of $\delta$ is linear, so a parallel scan solves it in about log T rounds.
     The first guess takes every step from the carry at which the sequence begins. It has
     converged when, for every step, row, unit and state, $|\delta| \le$ `tolerance` $(1 + |h|)$,
     and, with a part of the Jacobian alone, so is what later updates would add if they went on
@@ -55,7 +55,7 @@ class Newton:
     `fallback`, so the numbers are never those of an iteration that did not converge.
 
     The gradient is taken at the last carries, at the cost of one more linear recurrence, however
-    many iterations there were. For cells with a diagonal Jacobian that is an associative scan as
+    many iterations there were. For cells with a diagonal Jacobian that is a parallel scan as
     well; for the plain LSTM, GRU and Elman cell it is a scan over time with the whole Jacobian
     of each step, so there only the forward pass is parallel. First derivatives in reverse mode
     only: forward mode and second derivatives raise a TypeError, and `Scan` serves them.
