@@ -23,9 +23,7 @@ CELLS_AND_METHODS = [
 CASES = [
     (option, name, method)
     for option, (name, method) in itertools.product(OPTIONS, CELLS_AND_METHODS)
-    if name in registry.FORMED_CELLS
-    or option == "all"
-    or (option, method) == ("plain", "scan")
+    if name in registry.FORMED_CELLS or option == "all" or (option, method) == ("plain", "scan")
 ]
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -111,9 +109,7 @@ def test_other_activations(kind):
     of = testing.lstm if kind == "lstm" else testing.gru
     told = {"reset": "before"} if "before" in kind else {}
     cell = registry.CELLS[kind](registry.H, gate_activation=jnp.sin, activation=jnp.arctan)
-    wanted = by_oracle(
-        of(gate_activation=np.sin, activation=np.arctan, **told), params, xs, carry
-    )
+    wanted = by_oracle(of(gate_activation=np.sin, activation=np.arctan, **told), params, xs, carry)
 
     def run(params, xs, carry):
         return rnnjax.unroll(cell, params, xs, carry)
