@@ -7,71 +7,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from compare import QUICK, Point, assert_close, assert_equal, graded, slopes
+from compare import assert_close, assert_equal, graded, slopes
+from wrapped import (
+    KEY,
+    NOISY,
+    OPTIONS,
+    SILENT,
+    VALID,
+    B,
+    D,
+    H,
+    T,
+    by_hand,
+    cells,
+    few_cells,
+    has_h,
+    has_matrix,
+    one_way,
+    padded,
+    padded_tail,
+    problem,
+    quick,
+    serving,
+    unroll,
+)
 
 import rnnjax
 from rnnjax.cells import LayerNormOutputsParams
-
-T, B, D, H = 5, 3, 4, 4  # as many inputs as outputs, for `residual`
-KEY = jax.random.key(11)
-quick = functools.partial(jax.jit, compiler_options=QUICK)
-cells = pytest.mark.parametrize("name", registry.CELLS)
-FEW = ["lstm, learned carry", "gru, reset before", "elman"]
-few_cells = pytest.mark.parametrize("name", FEW)
-one_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-
-# Noise, by what it needs of a cell.
-ON_H = {
-    "zoneout": lambda cell: rnnjax.zoneout(cell, 0.4),
-    "state_noise": lambda cell: rnnjax.state_noise(cell, 0.3),
-}
-ON_W = {
-    "recurrent_dropout": lambda cell: rnnjax.recurrent_dropout(cell, 0.4),
-    "drop_connect": lambda cell: rnnjax.drop_connect(cell, 0.4),
-}
-NOISY = {"input_dropout": lambda cell: rnnjax.input_dropout(cell, 0.4), **ON_W, **ON_H}
-SILENT = {  # the same with nothing to draw
-    "input_dropout": lambda cell: rnnjax.input_dropout(cell, 0.0),
-    "recurrent_dropout": lambda cell: rnnjax.recurrent_dropout(cell, 0.0),
-    "drop_connect": lambda cell: rnnjax.drop_connect(cell, 0.0),
-    "zoneout": lambda cell: rnnjax.zoneout(cell, 0.0),
-    "state_noise": lambda cell: rnnjax.state_noise(cell, 0.0),
-}
-noises = pytest.mark.parametrize("noise", NOISY)
-
-
-@functools.cache
-def problem(name):
-    """A cell, and random params, inputs and carry."""
-    cell, params = registry.make(name, features=D, hidden=H)
-    xs = registry.inputs_of(name, T, B, D)
-    return cell, Point(params, xs, registry.randomise(cell.init_carry(params, xs[0]), seed=2))
-
-
-def unroll(cell, **options):
-    """`unroll` as a function of a point; the definition, so that bits can be compared."""
-    options = {"method": rnnjax.Scan()} | options
-    return lambda params, xs, carry: rnnjax.unroll(cell, params, xs, carry, **options)
-
-
-def has_h(name):
-    """Whether the output is a leaf `h` of the carry."""
-    cell, point = problem(name)
-    return hasattr(point.carry, "h") and point.carry.h.shape[-1] == cell.out_features
-
-
-def has_matrix(name):
-    """Whether all of `h` goes through one matrix of params."""
-    w = getattr(problem(name)[1].params, "w_hh", None)
-    return w is not None and w.ndim == 2 and has_h(name)
-
-
-def serving(name):
-    """The noisy wrappers that a cell can have."""
-    chosen = {"input_dropout": NOISY["input_dropout"]}
-    chosen |= ON_H if has_h(name) else {}
-    return chosen | (ON_W if has_matrix(name) else {})
-
 
 # --- Every cell.
 
@@ -159,33 +121,6 @@ def drawn_noise(cell, scale, params, xs, key):
     hold = cell._replace(step=lambda params, carry, z: (carry, 0 * carry.h), form=None)
     _, noise = rnnjax.unroll(rnnjax.state_noise(hold, scale), params, xs, key=key)
     return np.asarray(noise)
-
-
-def by_hand(cell, after, valid, resets, reverse):
-    """The contract as a Python loop; `after(t, old, new, y)` is what a wrapper does to a step."""
-
-    def choose(flag, a, b):
-        return jax.tree.map(lambda a, b: jnp.where(flag[:, None], a, b), a, b)
-
-    def run(params, xs, carry):
-        fresh, ys = cell.init_carry(params, xs[0]), [None] * T
-        for t in reversed(range(T)) if reverse else range(T):
-            begin = choose(resets[t], fresh, carry)
-            new, y = after(t, begin, *cell.step(params, begin, cell.project(params, xs[t])))
-            ys[t] = choose(valid[t], y, jnp.zeros_like(y))
-            carry = choose(valid[t], new, carry)
-        return carry, jnp.stack(ys)
-
-    return run
-
-
-OPTIONS = registry.sequence_options(T, B)["all"]
-VALID = OPTIONS["mask"] & (np.arange(T)[:, None] < OPTIONS["lengths"])
-
-
-def padded(xs):
-    """The same with NaN at invalid steps."""
-    return jnp.where(VALID[..., None], xs, jnp.nan)
 
 
 @few_cells
@@ -292,122 +227,35 @@ def test_which_wrappers_leave_the_fast_methods():
         assert explain(wrap(cell)) == rnnjax.Scan()
 
 
-# --- What has no noise.
-
-
-@few_cells
-@one_way
-def test_clip_carry_is_a_loop_with_clips(name, reverse):
-    cell, point = problem(name)
-
-    def after(t, old, new, y):
-        new = jax.tree.map(lambda a: a.clip(-0.2, 0.2), new)
-        return new, new.h
-
-    run = unroll(rnnjax.clip_carry(cell, 0.2), **OPTIONS, reverse=reverse)
-    wanted = graded(by_hand(cell, after, VALID, OPTIONS["resets"], reverse))(*point)
-    assert_close(graded(run)(*point._replace(xs=padded(point.xs))), wanted)
-
-
-def test_clip_carry_stops_what_explodes():
-    cell = rnnjax.clip_carry(rnnjax.elman(3, activation=jax.nn.relu), 2.0)
-    params = rnnjax.ElmanParams(jnp.ones((1, 3)), jnp.ones((3, 3)))
-    (carry, ys), pulled = graded(unroll(cell))(params, jnp.full((9, 2, 1), 1e30), None)
-    assert carry.h.max() == ys.max() == 2.0
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pulled))
-
-
-@few_cells
-def test_residual_is_a_skip_connection(name):
-    cell, point = problem(name)
-    layer = rnnjax.stack(cell, skip=rnnjax.merge.add)
-
-    def stacked(params, xs, carry):
-        told = OPTIONS | {"method": rnnjax.Scan()}
-        (carry,), ys = layer.apply((params,), xs, (carry,), **told)
-        return carry, ys
-
-    point = point._replace(xs=padded(point.xs))
-    got = graded(unroll(rnnjax.residual(cell), **OPTIONS))(*point)
-    assert_close(got, graded(stacked)(*point))
-
-
-def test_residual_adds_the_input_that_it_sees():
-    cell, point = problem("lstm")
-    still = lambda params, carry, z: (carry, z)
-    echo = cell._replace(project=lambda params, xs: xs, step=still, form=None)
-    _, mask = rnnjax.unroll(
-        NOISY["input_dropout"](echo), point.params, jnp.ones((T, B, D)), key=KEY
-    )
-    run = lambda cell: quick(unroll(cell, key=KEY))(*point)[1]
-    alone = run(NOISY["input_dropout"](cell))
-    outside = run(rnnjax.residual(NOISY["input_dropout"](cell)))
-    inside = run(NOISY["input_dropout"](rnnjax.residual(cell)))
-    assert_close(outside, alone + point.xs)
-    assert_close(inside, alone + mask * point.xs)
-
-
-@few_cells
-def test_layer_norm_outputs(name):
-    cell, point = problem(name)
-    rng = np.random.default_rng(3)
-    scale, shift = rng.normal(size=(2, H)).astype(np.float32)
-    own = LayerNormOutputsParams(point.params, jnp.asarray(scale), jnp.asarray(shift))
-    wrapped = rnnjax.layer_norm_outputs(cell, epsilon=0.01)
-    _, ys = quick(unroll(cell))(*point)
-    (_, got), pulled = graded(unroll(wrapped, lengths=[5, 0, 3]))(own, padded_tail(point.xs), None)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pulled))
-    assert not got[:, 1].any() and not got[3:, 2].any()
-    (_, got), _ = graded(unroll(wrapped))(own, *point[1:])
-    ys = np.asarray(ys)
-    mean, variance = ys.mean(-1, keepdims=True), ys.var(-1, keepdims=True)
-    assert_close(got, (ys - mean) / np.sqrt(variance + 0.01) * scale + shift)
-
-
-def padded_tail(xs):
-    return xs.at[:, 1].set(jnp.nan).at[3:, 2].set(jnp.nan)
-
-
-def test_layer_norm_outputs_of_extremes():
-    """Constant and huge outputs: finite values and gradients."""
-    cell = rnnjax.layer_norm_outputs(rnnjax.elman(4, activation=lambda x: x))
-    params = cell.init(jax.random.key(0), 4)
-    eye = params.cell._replace(w_ih=jnp.eye(4), w_hh=jnp.zeros((4, 4)))
-    params = params._replace(cell=eye)
-    xs = jnp.array([[0.0, 0, 0, 0], [2.0, 2, 2, 2], [1e30, 0, 0, 0], [1.0, 2, 3, 4]])
-    (_, ys), pulled = graded(unroll(cell))(params, xs, None)
-    assert_close(ys[0], np.zeros(4, np.float32))
-    assert_close(ys[1], np.zeros(4, np.float32))
-    assert_close(ys[2], np.array([3.0, -1, -1, -1], np.float32) / np.sqrt(3, dtype=np.float32))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pulled))
-
-
 # --- Nesting.
 
 
 @pytest.mark.parametrize("outer", NOISY)
 def test_wrappers_nest_in_any_order(outer):
     """One of two with nothing to draw: what is left is the other, with the key that it gets."""
-    cell, point = problem("gru, reset before")
+    cell, point = problem("elman")
     _, key_within = jax.random.split(KEY)
 
     @quick
     def run(params, xs, carry):
-        out = {}
-        for inner in NOISY:
-            quiet_outer = SILENT[outer](NOISY[inner](cell))
-            quiet_inner = NOISY[outer](SILENT[inner](cell))
-            alone = [(quiet_outer, KEY), (NOISY[inner](cell), key_within)]
-            alone += [(quiet_inner, KEY), (NOISY[outer](cell), KEY)]
-            alone += [(NOISY[outer](NOISY[inner](cell)), KEY)]
-            out[inner] = [unroll(c, key=key)(params, xs, carry) for c, key in alone]
-        return out
+        go = lambda cell, key: unroll(cell, key=key)(params, xs, carry)
+        pairs = {
+            inner: (
+                go(SILENT[outer](NOISY[inner](cell)), KEY),
+                go(NOISY[inner](cell), key_within),
+                go(NOISY[outer](SILENT[inner](cell)), KEY),
+                go(NOISY[outer](NOISY[inner](cell)), KEY),
+            )
+            for inner in NOISY
+        }
+        return go(NOISY[outer](cell), KEY), pairs
 
-    for inner, (a, b, c, d, both) in run(*point).items():
-        assert_close(a, b)
-        assert_close(c, d)
-        for other in (a, c):
-            assert np.abs(both[1] - other[1]).max() > 1e-3, inner
+    alone, pairs = run(*point)
+    for inner, (of_inner, wanted, of_outer, both) in pairs.items():
+        assert_close(of_inner, wanted)
+        assert_close(of_outer, alone)
+        for one in (of_inner, of_outer):
+            assert np.abs(both[1] - one[1]).max() > 1e-3, inner
 
 
 def test_deep_nests_by_method_and_layer():
@@ -427,16 +275,3 @@ def test_deep_nests_by_method_and_layer():
     quiet, loud = (run(params, padded_tail(point.xs), key=key)[1] for key in (None, KEY))
     assert np.isfinite(loud).all() and not loud[:, 1].any() and not loud[3:, 2].any()
     assert np.abs(loud - quiet).max() > 1e-3
-
-
-@noises
-def test_changed_outputs_may_stand_between(noise):
-    """Around or inside layer normalisation, where both are allowed, noise is the same."""
-    cell, point = problem("lstm")
-    own = LayerNormOutputsParams(point.params, jnp.ones(H), jnp.zeros(H))
-    run = lambda cell: quick(unroll(cell, key=KEY))(own, *point[1:])
-    inside = run(rnnjax.layer_norm_outputs(NOISY[noise](cell)))
-    plain = quick(unroll(NOISY[noise](cell), key=KEY))(*point)
-    assert_close(inside[0], plain[0])
-    if noise not in ON_H:
-        assert_close(run(NOISY[noise](rnnjax.layer_norm_outputs(cell))), inside)

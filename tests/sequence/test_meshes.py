@@ -284,7 +284,7 @@ def test_explicit_mesh_under_vmap():
 
 NOISY = {
     "dropout": rnnjax.stack(rnnjax.input_dropout(rnnjax.lstm(H), 0.5), rnnjax.gru(H), dropout=0.5),
-    "in the recurrence": rnnjax.bidirectional(
+    "in the recurrence": rnnjax.recurrent(
         rnnjax.zoneout(
             rnnjax.recurrent_dropout(
                 rnnjax.drop_connect(rnnjax.state_noise(rnnjax.lstm(H), 0.5), 0.5), 0.5
