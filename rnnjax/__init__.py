@@ -16,10 +16,12 @@ from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru
 from rnnjax.cells import input_dropout as input_dropout
 from rnnjax.cells import lstm as lstm
+from rnnjax.cells import mlstm as mlstm
 from rnnjax.cells import peephole_lstm as peephole_lstm
 from rnnjax.cells import scaled_identity as scaled_identity
 from rnnjax.cells import with_carries as with_carries
 from rnnjax.methods import Chunked as Chunked
+from rnnjax.methods import Chunkwise as Chunkwise
 from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Method as Method

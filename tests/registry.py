@@ -30,6 +30,11 @@ def entry(factory, oracle, *, space=(), **options):
     return Entry(functools.partial(factory, **options), oracle, space)
 
 
+def mlstm_of_two_heads(hidden, **options):
+    """Twice as wide as told, so that two heads share any width."""
+    return rnnjax.mlstm(2 * hidden, num_heads=2, key_features=3, **options)
+
+
 CELLS = {
     "lstm": entry(rnnjax.lstm, testing.lstm()),
     "lstm, no bias": entry(rnnjax.lstm, testing.lstm(), bias=False),
@@ -42,6 +47,8 @@ CELLS = {
         rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
     ),
     "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "mlstm": entry(rnnjax.mlstm, testing.mlstm()),
+    "mlstm, 2 heads": entry(mlstm_of_two_heads, testing.mlstm(num_heads=2, key_features=3)),
 }
 
 
@@ -84,13 +91,18 @@ METHODS = {
 # Those that compute in any dtype.
 EXACT = dict(METHODS)
 
+# Those of one family of cells.
+METHODS["chunkwise of 3"] = rnnjax.Chunkwise(3)
+
 # The library is tested where it was built; `tests/native` says where it was not.
 jax.devices()  # the backend must stand before the library is loaded
 if why_not_loaded() is None:
     METHODS["native"] = InFloat32(rnnjax.Native())
 
 # Those that run any cell, with or without a standard form.
-GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "native"))]
+GENERAL_METHODS = [
+    name for name in METHODS if not name.startswith(("fused", "native", "chunkwise"))
+]
 
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5
@@ -131,6 +143,11 @@ def serves(method: str, name: str) -> bool:
     cell, params = make(name)
     xs = jax.ShapeDtypeStruct((T, B, *CELLS[name].space, D), jnp.float32)
     return found.why_not(Call(cell, params, xs, None, None, None, None, False)) is None
+
+
+def methods_of(name: str) -> list[str]:
+    """The methods that run a cell."""
+    return [method for method in METHODS if serves(method, name)]
 
 
 # Where a cell has a form, loops of its own read every option; else they all share one loop.

@@ -13,6 +13,9 @@ from rnnjax.cells.initializers import scaled_identity as scaled_identity
 from rnnjax.cells.lstm import LSTMCarry as LSTMCarry
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.mlstm import MLSTMCarry as MLSTMCarry
+from rnnjax.cells.mlstm import MLSTMParams as MLSTMParams
+from rnnjax.cells.mlstm import mlstm as mlstm
 from rnnjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from rnnjax.cells.peephole import peephole_lstm as peephole_lstm
 from rnnjax.cells.wrappers import input_dropout as input_dropout

@@ -123,6 +123,7 @@ def explain(
         Scan(unroll=1): asked for by name
           not Native: ...
           not Fused: another method was asked for by name
+          not Chunkwise: it knows the mLSTM, and this cell is another
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)

@@ -7,6 +7,7 @@ from rnnjax.testing.gated import peephole_lstm as peephole_lstm
 from rnnjax.testing.loop import Gradients as Gradients
 from rnnjax.testing.loop import reference_gradients as reference_gradients
 from rnnjax.testing.loop import reference_unroll as reference_unroll
+from rnnjax.testing.matrix import mlstm as mlstm
 from rnnjax.testing.oracle import Oracle as Oracle
 from rnnjax.testing.oracle import relu as relu
 from rnnjax.testing.oracle import sigmoid as sigmoid

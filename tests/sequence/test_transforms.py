@@ -19,8 +19,11 @@ quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 
 # Of cells that share equations, the one with all their parameters.
 EQUATIONS = [
-    name for name in registry.CELLS if name not in ("lstm", "lstm, no bias", "gru, learned carry")
+    name
+    for name in registry.CELLS
+    if name not in ("lstm", "lstm, no bias", "gru, learned carry", "mlstm")
 ]
+PRODUCTS = {"gru, reset before": 2, "mlstm, 2 heads": 0}  # of a step with the carry; else 1
 SHAPE = 5, 3, 2  # T, B, D
 LENGTHS = np.array([5, 0, 2])
 
@@ -100,7 +103,7 @@ def test_jit_is_eager(name):
         compare.assert_close(run(*point), compiled)
 
 
-@pytest.mark.parametrize("method", registry.METHODS)
+@pytest.mark.parametrize("method", registry.methods_of("lstm"))
 def test_vmap_over_the_batch_is_the_batch(method):
     cell, params, xs, carry = problem()
 
@@ -209,7 +212,7 @@ def test_one_scan_with_one_matmul_in_its_body(name, bidirectional):
     program = jax.make_jaxpr(run)(params, jnp.ones(SHAPE)).jaxpr
     (scan,) = found(program, "scan")
     products = found(scan.params["jaxpr"].jaxpr, "dot_general")
-    assert len(products) == (2 if name == "gru, reset before" else 1)
+    assert len(products) == PRODUCTS.get(name, 1)
     assert len(found(program, "dot_general")) == len(products) + 1
     for product in products:
         batched = product.params["dimension_numbers"][1]
