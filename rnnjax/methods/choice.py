@@ -12,7 +12,7 @@ from rnnjax.methods.scan import Scan
 
 NAMED = "another method was asked for by name"
 SLOWER = "Native has the same gradient, and compiled loops"
-LEAST_CHUNKWISE = 16  # steps; from here on Chunkwise is faster than Scan, see docs/methods.md
+LEAST_CHUNKWISE = 16  # steps; for fewer there is little to compute at once
 
 
 class Explanation(NamedTuple):
