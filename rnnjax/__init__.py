@@ -29,6 +29,7 @@ from rnnjax.cells import lstm as lstm
 from rnnjax.cells import mgu as mgu
 from rnnjax.cells import min_gru as min_gru
 from rnnjax.cells import min_lstm as min_lstm
+from rnnjax.cells import mlstm as mlstm
 from rnnjax.cells import mogrifier_lstm as mogrifier_lstm
 from rnnjax.cells import multihead_gru as multihead_gru
 from rnnjax.cells import multihead_lstm as multihead_lstm
@@ -48,6 +49,7 @@ from rnnjax.cells import with_carries as with_carries
 from rnnjax.cells import zoneout as zoneout
 from rnnjax.methods import Associative as Associative
 from rnnjax.methods import Chunked as Chunked
+from rnnjax.methods import Chunkwise as Chunkwise
 from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Linear as Linear

@@ -52,6 +52,11 @@ def two_heads(factory):
     return lambda hidden, **options: factory(2 * hidden, num_heads=2, **options)
 
 
+def mlstm_of_two_heads(hidden, **options):
+    """Twice as wide as told, so that two heads share any width."""
+    return rnnjax.mlstm(2 * hidden, num_heads=2, key_features=3, **options)
+
+
 CELLS = {
     "lstm": entry(rnnjax.lstm, testing.lstm()),
     "lstm, no bias": entry(rnnjax.lstm, testing.lstm(), bias=False),
@@ -129,6 +134,8 @@ CELLS = {
         kernel_size=(2, 3, 1),
         bias=False,
     ),
+    "mlstm": entry(rnnjax.mlstm, testing.mlstm()),
+    "mlstm, 2 heads": entry(mlstm_of_two_heads, testing.mlstm(num_heads=2, key_features=3)),
 }
 
 
@@ -174,6 +181,9 @@ METHODS = {
 
 # Those that compute in any dtype.
 EXACT = dict(METHODS)
+
+# Those of one family of cells.
+METHODS["chunkwise of 3"] = rnnjax.Chunkwise(3)
 
 # The library is tested where it was built; `tests/native` says where it was not.
 jax.devices()  # the backend must stand before the library is loaded

@@ -39,6 +39,9 @@ from rnnjax.cells.minimal import MinimalParams as MinimalParams
 from rnnjax.cells.minimal import min_gru as min_gru
 from rnnjax.cells.minimal import min_lstm as min_lstm
 from rnnjax.cells.minimal import positive as positive
+from rnnjax.cells.mlstm import MLSTMCarry as MLSTMCarry
+from rnnjax.cells.mlstm import MLSTMParams as MLSTMParams
+from rnnjax.cells.mlstm import mlstm as mlstm
 from rnnjax.cells.mogrifier import LowRank as LowRank
 from rnnjax.cells.mogrifier import MogrifierLSTMParams as MogrifierLSTMParams
 from rnnjax.cells.mogrifier import mogrifier_lstm as mogrifier_lstm

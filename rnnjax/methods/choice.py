@@ -5,6 +5,7 @@ from typing import NamedTuple
 from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
+from rnnjax.methods.chunkwise import Chunkwise
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.native import Native
@@ -16,8 +17,10 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Native(), "a cell whose loops over time are compiled"),
     (Fused(), "a cell whose whole sequence has a gradient of its own"),
     (Linear(), "a cell that is linear in its carry"),
+    (Chunkwise(), "a cell of which many steps are computed at once"),
     (Scan(), "the plain scan over time, the definition"),
 )
+LEAST_CHUNKWISE = 16  # steps; for fewer there is little to compute at once
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
@@ -53,13 +56,16 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: the first of `Native()`, `Fused()`, `Linear()` and `Scan()` that can serve.
+    The rule for None: the first of `Native()`, `Fused()`, `Linear()`, `Chunkwise()` and `Scan()`
+    that can serve; `Chunkwise()` for 16 steps and more alone.
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
     why_not = {name_of(other): other.why_not(call) for other, _ in (*PICKED, *NEVER)}
+    if method is None and why_not["Chunkwise"] is None and call.num_steps < LEAST_CHUNKWISE:
+        why_not["Chunkwise"] = f"it pays from {LEAST_CHUNKWISE} steps on"
     if method is None:
         chosen, reason = next(pair for pair in PICKED if why_not[name_of(pair[0])] is None)
     else:

@@ -130,6 +130,7 @@ def explain(
           not Native: ...
           not Fused: another method was asked for by name
           not Linear: it knows cells that are linear in their carry, and this cell is none of them
+          not Chunkwise: it knows the mLSTM, and this cell is another
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
           not Associative: it knows cells that are linear in their carry, and this cell is none ...
           not Newton: it pays for contracting dynamics on parallel hardware; ask for it by name

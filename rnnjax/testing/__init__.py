@@ -20,6 +20,7 @@ from rnnjax.testing.linear import sru as sru
 from rnnjax.testing.loop import Gradients as Gradients
 from rnnjax.testing.loop import reference_gradients as reference_gradients
 from rnnjax.testing.loop import reference_unroll as reference_unroll
+from rnnjax.testing.matrix import mlstm as mlstm
 from rnnjax.testing.normalised import layer_norm_gru as layer_norm_gru
 from rnnjax.testing.normalised import layer_norm_lstm as layer_norm_lstm
 from rnnjax.testing.oracle import Oracle as Oracle

@@ -16,7 +16,6 @@ from wrapped import (
     VALID,
     B,
     D,
-    H,
     T,
     by_hand,
     cells,

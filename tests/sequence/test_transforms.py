@@ -18,7 +18,14 @@ cells = pytest.mark.parametrize("name", registry.CELLS)
 quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 
 # Of cells that share equations, the one with all their parameters.
-SHARED = ("lstm", "lstm, no bias", "gru, learned carry", "conv lstm, lines", "conv lstm, volumes")
+SHARED = {
+    "lstm",
+    "lstm, no bias",
+    "gru, learned carry",
+    "conv lstm, lines",
+    "conv lstm, volumes",
+    "mlstm",
+}
 EQUATIONS = [name for name in registry.CELLS if name not in SHARED]
 SHAPE = 5, 3, 2  # T, B, D
 LENGTHS = np.array([5, 0, 2])
@@ -29,6 +36,7 @@ PRODUCTS_A_STEP = {
     "projected lstm": 2,
     "mgu, reset before": 2,
     "indrnn": 0,
+    "mlstm, 2 heads": 0,
     "para gru": 0,
     "para lstm": 0,
     "sru, gates read the carry": 0,
