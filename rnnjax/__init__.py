@@ -12,6 +12,7 @@ from rnnjax.cells import InputSpec as InputSpec
 from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMParams as LSTMParams
 from rnnjax.cells import chrono as chrono
+from rnnjax.cells import conv_gru as conv_gru
 from rnnjax.cells import conv_lstm as conv_lstm
 from rnnjax.cells import elman as elman
 from rnnjax.cells import gru as gru

@@ -60,6 +60,20 @@ CELLS = {
         kernel_size=(2, 3, 1),
         bias=False,
     ),
+    "conv gru": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((2, 3)),
+        space=(3, 4),
+        kernel_size=(2, 3),
+        learned_carry=True,
+    ),
+    "conv gru, reset before": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((3,), reset="before"),
+        space=(4,),
+        kernel_size=(3,),
+        reset="before",
+    ),
 }
 
 

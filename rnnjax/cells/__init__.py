@@ -2,6 +2,8 @@
 
 from rnnjax.cells.base import Cell as Cell
 from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.conv_gru import ConvGRUParams as ConvGRUParams
+from rnnjax.cells.conv_gru import conv_gru as conv_gru
 from rnnjax.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
 from rnnjax.cells.conv_lstm import conv_lstm as conv_lstm
 from rnnjax.cells.elman import ElmanCarry as ElmanCarry
