@@ -13,6 +13,7 @@ from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMParams as LSTMParams
 from rnnjax.cells import chrono as chrono
 from rnnjax.cells import clip_carry as clip_carry
+from rnnjax.cells import conv_gru as conv_gru
 from rnnjax.cells import conv_lstm as conv_lstm
 from rnnjax.cells import coupled_lstm as coupled_lstm
 from rnnjax.cells import drop_connect as drop_connect

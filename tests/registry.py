@@ -136,6 +136,20 @@ CELLS = {
     ),
     "mlstm": entry(rnnjax.mlstm, testing.mlstm()),
     "mlstm, 2 heads": entry(mlstm_of_two_heads, testing.mlstm(num_heads=2, key_features=3)),
+    "conv gru": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((2, 3)),
+        space=(3, 4),
+        kernel_size=(2, 3),
+        learned_carry=True,
+    ),
+    "conv gru, reset before": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((3,), reset="before"),
+        space=(4,),
+        kernel_size=(3,),
+        reset="before",
+    ),
 }
 
 

@@ -41,10 +41,10 @@ def public_names(module):
 # What a factory must be told beside its width.
 TOLD = {
     "projected_lstm": {"out_features": 2},
+    "conv_gru": {"kernel_size": (3,)},
     "conv_lstm": {"kernel_size": (3,)},
     "multihead_lstm": {"num_heads": 2},
     "multihead_gru": {"num_heads": 2},
-    "mlstm": {},
 }
 
 

@@ -3,6 +3,8 @@
 from rnnjax.cells.base import Cell as Cell
 from rnnjax.cells.base import DiagonalForm as DiagonalForm
 from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.conv_gru import ConvGRUParams as ConvGRUParams
+from rnnjax.cells.conv_gru import conv_gru as conv_gru
 from rnnjax.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
 from rnnjax.cells.conv_lstm import conv_lstm as conv_lstm
 from rnnjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams

@@ -1,5 +1,6 @@
 """Oracles for tests, yours too: the cells once more, in plain NumPy, from the equations."""
 
+from rnnjax.testing.convolution import conv_gru as conv_gru
 from rnnjax.testing.convolution import conv_lstm as conv_lstm
 from rnnjax.testing.dense import elman as elman
 from rnnjax.testing.dense import gru as gru

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.cells import LSTMCarry
+from rnnjax.cells import GRUCarry, LSTMCarry
 from rnnjax.testing.oracle import Oracle, sigmoid
 
 Sizes = int | tuple[int, ...]
@@ -37,13 +37,49 @@ def conv_lstm(
         h = gate_activation(s_o + p_o * c) * activation(c)
         return LSTMCarry(h, c), h
 
+    return Oracle(step, _begin_with(LSTMCarry, convolve_input), input_rank=rank + 1)
+
+
+def conv_gru(
+    kernel_size: tuple[int, ...],
+    *,
+    strides: Sizes = 1,
+    dilation: Sizes = 1,
+    padding: str = "same",
+    reset: str = "after",
+) -> Oracle:
+    """The oracle of `rnnjax.conv_gru`."""
+    rank = len(kernel_size)
+    convolve_input = _convolution(rank, strides, dilation, padding)
+    convolve = _convolution(rank, 1, 1, "same")
+
+    def step(p: Any, carry: Any, x: Any) -> Any:
+        a = convolve_input(x, p.w_ih)
+        a = a if p.b is None else a + _at_every_place(p.b, a)
+        a_r, a_z, a_n = np.split(a, 3, axis=-1)
+        w_r, w_z, w_n = np.split(p.w_hh, 3, axis=-1)
+        r, z = (sigmoid(a + convolve(carry.h, w)) for a, w in ((a_r, w_r), (a_z, w_z)))
+        if reset == "before":
+            q = convolve(r * carry.h, w_n)
+        else:
+            b_hn = 0.0 if p.b_hn is None else _at_every_place(p.b_hn, r)
+            q = r * (convolve(carry.h, w_n) + b_hn)
+        h = (1 - z) * np.tanh(a_n + q) + z * carry.h
+        return GRUCarry(h), h
+
+    return Oracle(step, _begin_with(GRUCarry, convolve_input), input_rank=rank + 1)
+
+
+def _begin_with(carry_type: Callable[..., Any], convolve_input: Any) -> Callable[[Any, Any], Any]:
+    """The learned start at every place, or zeros, in the space of the convolved input."""
+
     def fresh(p: Any, x: Any) -> Any:
         zeros = np.zeros_like(convolve_input(x, p.w_ih)[..., : p.w_hh.shape[-2]])
         if p.initial is None:
-            return LSTMCarry(zeros, zeros)
-        return LSTMCarry(*(zeros + _at_every_place(leaf, zeros) for leaf in p.initial))
+            return carry_type(*(zeros for _ in carry_type._fields))
+        return carry_type(*(zeros + _at_every_place(leaf, zeros) for leaf in p.initial))
 
-    return Oracle(step, fresh, input_rank=rank + 1)
+    return fresh
 
 
 def _convolution(rank: int, strides: Sizes, dilation: Sizes, padding: str) -> Callable[..., Any]:

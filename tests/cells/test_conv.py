@@ -60,6 +60,19 @@ def test_windows_are_those_of_the_oracle(x64, name):
         close(tuple(grads), tuple(wanted))
 
 
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("name", ["strides", "all but same"])
+def test_windows_of_a_gru_are_those_of_the_oracle(x64, name, reset):
+    kernel, space, options = WINDOWS[name]
+    cell = rnnjax.conv_gru(H, kernel_size=kernel, reset=reset, **options)
+    params, xs, carry = problem(cell, space, jnp.float64)
+    oracle = testing.conv_gru(kernel, reset=reset, **options)
+    for begin in (carry, None):
+        got = rnnjax.unroll(cell, params, xs, begin)
+        wanted = testing.reference_unroll(oracle, params, xs, begin)
+        compare.assert_close(got, wanted, rtol=1e-11, atol=1e-13)
+
+
 def test_other_activations(x64):
     functions = {"gate_activation": jnp.sin, "activation": jnp.arctan}
     oracle = testing.conv_lstm((3,), gate_activation=np.sin, activation=np.arctan)
@@ -126,6 +139,17 @@ def test_weights_start_gate_by_gate():
     assert bare.b is None and bare.p is None and bare.initial is None
 
 
+def test_weights_of_a_gru_start_gate_by_gate():
+    cell = rnnjax.conv_gru(4, kernel_size=(3, 2), update_bias=2.0, learned_carry=True)
+    params = cell.init(jax.random.key(0), 5)
+    assert params.w_ih.shape == (3, 2, 5, 12) and params.w_hh.shape == (3, 2, 4, 12)
+    np.testing.assert_array_equal(params.b, np.repeat([0.0, 2.0, 0.0], 4))
+    np.testing.assert_array_equal(params.b_hn, np.zeros(4))
+    assert params.initial.h.shape == (4,)
+    before = rnnjax.conv_gru(4, kernel_size=(3,), reset="before").init(jax.random.key(0), 5)
+    assert before.b_hn is None and before.initial is None
+
+
 def test_chrono_bias():
     forget_bias = rnnjax.chrono(50)
     cell = rnnjax.conv_lstm(40, kernel_size=(3,), forget_bias=forget_bias)
@@ -182,19 +206,28 @@ def test_extremes_make_no_nan(kind, size):
 # The program
 
 
+PROGRAMS = {
+    "lstm, images": (cell_of(3, 2), [False, True]),
+    "lstm, strides": (cell_of(3, strides=2), [False, True]),
+    "lstm, volumes": (cell_of(1, 2, 3, peepholes=True), [False, True]),
+    "gru": (rnnjax.conv_gru(H, kernel_size=(3, 2)), [False, True]),
+    "gru, reset before": (
+        rnnjax.conv_gru(H, kernel_size=(3,), reset="before"),
+        [False, True, True],
+    ),
+}
+
+
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "bidirectional"])
-@pytest.mark.parametrize("cell", [cell_of(3, 2), cell_of(3, strides=2), cell_of(1, 2, 3)])
-def test_one_convolution_in_the_loop_and_one_outside(cell, bidirectional):
-    dims = len(cell.in_spec(problem(cell, (4,) * 3)[0]).shape) - 1
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_one_convolution_in_the_loop_and_one_outside(name, bidirectional):
+    cell, wanted = PROGRAMS[name]
     layer = rnnjax.bidirectional(cell) if bidirectional else rnnjax.recurrent(cell)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), C))
+    dims = params.w_ih.ndim - 2 - bidirectional
     xs = jnp.ones((T, B, *(4,) * dims, C))
     program = jax.make_jaxpr(functools.partial(layer.apply, lengths=[T, 0]))(params, xs)
-    places = [
-        in_loop
-        for equation, in_loop in walk(program.jaxpr)
-        if equation.primitive.name == "conv_general_dilated"
-    ]
-    assert places == [False, True]
-    names = [equation.primitive.name for equation, _ in walk(program.jaxpr)]
+    found = [(equation.primitive.name, in_loop) for equation, in_loop in walk(program.jaxpr)]
+    names = [name for name, _ in found]
+    assert [in_loop for name, in_loop in found if name == "conv_general_dilated"] == wanted
     assert names.count("scan") == 1 and "while" not in names and "dot_general" not in names

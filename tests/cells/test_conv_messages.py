@@ -94,6 +94,28 @@ MADE = {
 }
 
 
+def test_gru_refuses_in_one_sentence():
+    make = functools.partial(rnnjax.conv_gru, H, kernel_size=(3,))
+    for options, message in [
+        (
+            {"reset": "never"},
+            "conv_gru: `reset` must be one of ['after', 'before'], got 'never'; choose one of "
+            "these.",
+        ),
+        (
+            {"update_bias": 1.0, "bias": False},
+            "conv_gru: `update_bias` must be left out where bias=False, got 1.0; leave one of "
+            "the two out.",
+        ),
+        (
+            {"strides": (1, 2)},
+            "conv_gru: `strides` must name 1 axes, got (1, 2); give one for all axes, or one an "
+            "axis of kernel_size.",
+        ),
+    ]:
+        check_message(lambda told=options: make(**told), VALUE, message)
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_factory_refuses_in_one_sentence(name):
     options, error, message = MADE[name]
