@@ -192,8 +192,8 @@ def convolve(
         return run(x, w)
     # What `vmap` makes of a convolution, types with explicit axes do not allow.
     spec = jax.P(*jax.typeof(x).sharding.spec[:-1], jax.typeof(w).sharding.spec[-1])
-    automatic: Any = jax.sharding.auto_axes(run, out_sharding=spec)
-    return automatic(x, w)
+    free: Any = jax.sharding.auto_axes(run, out_sharding=spec)
+    return free(x, w)
 
 
 def _fold_and_convolve(
