@@ -268,6 +268,25 @@ def methods_for(name: str) -> list[str]:
 OWN_LOOPS = [name for name in CELLS if serves("fused", name)]
 
 
+# Of every kind of carry and of weights.
+VARIED = (
+    "lstm, learned carry",
+    "gru, reset before",
+    "elman, relu",
+    "projected lstm",
+    "mgu, reset before",
+    "layer norm gru",
+    "multihead lstm",
+    "indrnn",
+    "min gru",
+    "lru",
+    "qrnn",
+    "slstm",
+    "mlstm, 2 heads",
+    "conv lstm, lines",
+)
+
+
 def inputs_of(name: str, num_steps: int, batch: int, features: int, **options):
     """Inputs for a cell of the registry."""
     return inputs(num_steps, batch, *CELLS[name].space, features, **options)

