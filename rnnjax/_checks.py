@@ -36,12 +36,13 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
 
 
-def size(function: str, argument: str, value: Any) -> int:
-    """A whole number of at least 1."""
+def size(function: str, argument: str, value: Any, *, least: int = 1) -> int:
+    """A whole number that is not too small."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         refuse(function, argument, "be a whole number", kind(value), "give an int", error=TypeError)
-    if value < 1:
-        refuse(function, argument, "be at least 1", value, "give the width or count that is meant")
+    if value < least:
+        way_out = "give the width or count that is meant"
+        refuse(function, argument, f"be at least {least}", value, way_out)
     return int(value)
 
 
@@ -67,6 +68,24 @@ def rate(function: str, argument: str, value: Any) -> float:
     if not 0.0 <= value < 1.0:
         refuse(function, argument, "lie in 0 <= rate < 1", value, "0.0 drops nothing")
     return value
+
+
+def divisor(function: str, argument: str, value: Any, of: str, whole: int) -> int:
+    """A count of equal parts."""
+    if whole % size(function, argument, value):
+        refuse(function, argument, f"divide {of} = {whole}", value, "choose a divisor of it")
+    return int(value)
+
+
+def interval(
+    function: str, arguments: tuple[str, str], values: tuple[Any, Any]
+) -> tuple[float, float]:
+    """Two numbers between 0 and 1, the smaller one first."""
+    low, high = (real(function, *pair) for pair in zip(arguments, values, strict=True))
+    if not 0.0 < low < high < 1.0:
+        wanted = f"satisfy 0 < {arguments[0]} < {arguments[1]} < 1"
+        refuse(function, arguments[0], wanted, (low, high), "choose two radii in that order")
+    return low, high
 
 
 def function(

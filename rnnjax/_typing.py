@@ -1,7 +1,10 @@
 """Array types, and the legend of axis letters that annotations and comments share.
 
 T time steps, `*batch` any leading axes, B batch, D input features, H hidden features,
-G packed gates (4H in an LSTM, 3H in a GRU, H in an Elman cell), L layers, K chunks.
+G packed gates (4H in an LSTM, 3H in a GRU, H in an Elman cell), L layers, K chunks. Where a
+step's input has axes of space: `*space` those axes, S the size of one, C channels, `*kernel` the
+places that a kernel covers, `*places` batch and space together. N heads of d_k keys and d_v
+values each.
 
 jaxtyping is read by type checkers, and at run time only where it was imported before
 rnnjax, as the tests do; a plain `import rnnjax` neither needs nor loads it.

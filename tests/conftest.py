@@ -1,6 +1,10 @@
 """Settings for every test: strict promotion, eight virtual devices, shapes checked at run time."""
 
 import contextlib
+import os
+
+# Small programs are all compile time. Tests that measure programs set their own options.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 import jax
 import jaxtyping

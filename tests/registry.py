@@ -1,24 +1,155 @@
 """What the properties run over: a new cell, method or option is one line here."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax import testing
+from rnnjax.methods.base import Call
 from rnnjax.methods.native.library import why_not_loaded
 
-# Name -> factory of the hidden width; each must have an oracle in `rnnjax.testing`.
+
+class Entry(NamedTuple):
+    """A factory of the hidden width, and the oracle of its cells.
+
+    `space` are the axes of an input but the last; a `square` cell is as wide as its inputs;
+    `possible` makes random numbers a carry that the cell can have.
+    """
+
+    make: Callable[..., rnnjax.Cell]
+    oracle: testing.Oracle
+    space: tuple[int, ...] = ()
+    square: bool = False
+    possible: Callable = lambda carry: carry
+
+    def __call__(self, hidden, **options):
+        return self.make(hidden, **options)
+
+
+def entry(factory, oracle, *, space=(), square=False, **options):
+    return Entry(functools.partial(factory, **options), oracle, space, square)
+
+
+def hgrn(hidden, **options):
+    """Two numbers of each complex one."""
+    return rnnjax.hgrn(2 * hidden, **options)
+
+
+def slstm(**options):
+    """Two heads; n is above 0 in every carry."""
+    made = entry(two_heads(rnnjax.slstm), testing.slstm(**options), **options)
+    return made._replace(possible=lambda carry: carry._replace(n=0.5 + jnp.abs(carry.n)))
+
+
+def two_heads(factory):
+    """Two heads, each as wide as the hidden width that is asked for."""
+    return lambda hidden, **options: factory(2 * hidden, num_heads=2, **options)
+
+
+def mlstm_of_two_heads(hidden, **options):
+    """Twice as wide as told, so that two heads share any width."""
+    return rnnjax.mlstm(2 * hidden, num_heads=2, key_features=3, **options)
+
+
 CELLS = {
-    "lstm": rnnjax.lstm,
-    "lstm, no bias": lambda h, **kw: rnnjax.lstm(h, bias=False, **kw),
-    "lstm, learned carry": lambda h, **kw: rnnjax.lstm(h, learned_carry=True, **kw),
-    "gru": rnnjax.gru,
-    "gru, reset before": lambda h, **kw: rnnjax.gru(h, reset="before", **kw),
-    "gru, learned carry": lambda h, **kw: rnnjax.gru(h, learned_carry=True, **kw),
-    "elman": rnnjax.elman,
-    "elman, relu": lambda h, **kw: rnnjax.elman(h, activation=jax.nn.relu, **kw),
+    "lstm": entry(rnnjax.lstm, testing.lstm()),
+    "lstm, no bias": entry(rnnjax.lstm, testing.lstm(), bias=False),
+    "lstm, learned carry": entry(rnnjax.lstm, testing.lstm(), learned_carry=True),
+    "gru": entry(rnnjax.gru, testing.gru()),
+    "gru, reset before": entry(rnnjax.gru, testing.gru(reset="before"), reset="before"),
+    "gru, learned carry": entry(rnnjax.gru, testing.gru(), learned_carry=True),
+    "elman": entry(rnnjax.elman, testing.elman()),
+    "elman, relu": entry(
+        rnnjax.elman, testing.elman(activation=testing.relu), activation=jax.nn.relu
+    ),
+    "min gru": entry(rnnjax.min_gru, testing.min_gru(), learned_carry=True),
+    "min lstm": entry(rnnjax.min_lstm, testing.min_lstm()),
+    "rg-lru": entry(rnnjax.rg_lru, testing.rg_lru(), square=True, num_heads=2),
+    "lru": entry(rnnjax.lru, testing.lru(), state_features=3),
+    "hgrn": entry(hgrn, testing.hgrn(lower_bound=0.3), lower_bound=0.3, learned_carry=True),
+    "sru": entry(rnnjax.sru, testing.sru(), learned_carry=True),
+    "sru, gates read the carry": entry(rnnjax.sru, testing.sru(), gates_read_carry=True),
+    "qrnn": entry(rnnjax.qrnn, testing.qrnn()),
+    "qrnn, ifo, of 3": entry(
+        rnnjax.qrnn, testing.qrnn(pooling="ifo"), pooling="ifo", kernel_size=3
+    ),
+    "qrnn, f, of 1": entry(rnnjax.qrnn, testing.qrnn(pooling="f"), pooling="f", kernel_size=1),
+    "peephole lstm": entry(rnnjax.peephole_lstm, testing.peephole_lstm(), learned_carry=True),
+    "coupled lstm": entry(rnnjax.coupled_lstm, testing.coupled_lstm(), learned_carry=True),
+    "projected lstm": entry(
+        rnnjax.projected_lstm, testing.projected_lstm(), out_features=2, learned_carry=True
+    ),
+    "mgu": entry(rnnjax.mgu, testing.mgu()),
+    "mgu, reset before": entry(
+        rnnjax.mgu, testing.mgu(reset="before"), reset="before", learned_carry=True
+    ),
+    "indrnn": entry(rnnjax.indrnn, testing.indrnn(), learned_carry=True),
+    "mogrifier lstm": entry(rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), learned_carry=True),
+    "mogrifier lstm, low rank": entry(
+        rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), rounds=2, rank=2
+    ),
+    "layer norm lstm": entry(
+        rnnjax.layer_norm_lstm,
+        testing.layer_norm_lstm(epsilon=1.0),
+        epsilon=1.0,
+        learned_carry=True,
+    ),
+    "layer norm gru": entry(
+        rnnjax.layer_norm_gru,
+        testing.layer_norm_gru(epsilon=1.0),
+        epsilon=1.0,
+        learned_carry=True,
+    ),
+    "multihead lstm": entry(
+        two_heads(rnnjax.multihead_lstm), testing.multihead_lstm(), learned_carry=True
+    ),
+    "multihead gru": entry(
+        two_heads(rnnjax.multihead_gru), testing.multihead_gru(), learned_carry=True
+    ),
+    "slstm": slstm(),
+    "slstm, exponential forget": slstm(exponential_forget=True),
+    "para gru": entry(rnnjax.para_gru, testing.para_gru(), learned_carry=True),
+    "para lstm": entry(rnnjax.para_lstm, testing.para_lstm(), learned_carry=True),
+    "conv lstm": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((3, 2)),
+        space=(4, 3),
+        kernel_size=(3, 2),
+        peepholes=True,
+        learned_carry=True,
+    ),
+    "conv lstm, lines": entry(
+        rnnjax.conv_lstm, testing.conv_lstm((3,)), space=(4,), kernel_size=(3,)
+    ),
+    "conv lstm, volumes": entry(
+        rnnjax.conv_lstm,
+        testing.conv_lstm((2, 3, 1)),
+        space=(2, 3, 2),
+        kernel_size=(2, 3, 1),
+        bias=False,
+    ),
+    "mlstm": entry(rnnjax.mlstm, testing.mlstm()),
+    "mlstm, 2 heads": entry(mlstm_of_two_heads, testing.mlstm(num_heads=2, key_features=3)),
+    "conv gru": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((2, 3)),
+        space=(3, 4),
+        kernel_size=(2, 3),
+        learned_carry=True,
+    ),
+    "conv gru, reset before": entry(
+        rnnjax.conv_gru,
+        testing.conv_gru((3,), reset="before"),
+        space=(4,),
+        kernel_size=(3,),
+        reset="before",
+    ),
 }
 
 
@@ -56,10 +187,17 @@ METHODS = {
     "fused, segments of 3": rnnjax.Fused(segment=3),
     "scan, unroll 3": rnnjax.Scan(unroll=3),
     "chunks of 4": rnnjax.Chunked(4),
+    "linear, segments of 3": rnnjax.Linear(3),
+    "associative": rnnjax.Associative(),
+    "associative, chunks of 3": rnnjax.Associative(3),
+    "newton": rnnjax.Newton(fallback="nan"),
 }
 
 # Those that compute in any dtype.
 EXACT = dict(METHODS)
+
+# Those of one family of cells.
+METHODS["chunkwise of 3"] = rnnjax.Chunkwise(3)
 
 # The library is tested where it was built; `tests/native` says where it was not.
 jax.devices()  # the backend must stand before the library is loaded
@@ -67,7 +205,7 @@ if why_not_loaded() is None:
     METHODS["native"] = InFloat32(rnnjax.Native())
 
 # Those that run any cell, with or without a standard form.
-GENERAL_METHODS = [name for name in METHODS if not name.startswith(("fused", "native"))]
+GENERAL_METHODS = [name for name in METHODS if name.startswith(("scan", "chunks"))]
 
 # T, B, D, H: unequal and unround.
 T, B, D, H = 7, 3, 4, 5
@@ -94,10 +232,64 @@ def randomise(tree, seed: int, scale: float = 0.5):
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) * scale, a.dtype), tree)
 
 
+def random_carry(name: str, carry, seed: int):
+    """Random values in every leaf of a carry of a cell of the registry."""
+    return CELLS[name].possible(randomise(carry, seed))
+
+
 def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidden: int = H):
     """A cell of the registry and parameters with every leaf random."""
-    cell = CELLS[name](hidden, param_dtype=dtype)
+    cell = sized(name, features, hidden, param_dtype=dtype)
     return cell, randomise(cell.init(jax.random.key(seed), features), seed)
+
+
+def sized(name: str, features: int, hidden: int, **options):
+    """A cell of the registry for inputs of so many features."""
+    entry = CELLS[name]
+    return entry(features if entry.square else hidden, **options)
+
+
+@functools.cache
+def serves(method: str, name: str) -> bool:
+    """Whether a method runs a cell."""
+    found = METHODS[method]
+    found = found.method if isinstance(found, InFloat32) else found
+    cell, params = make(name)
+    xs = jax.ShapeDtypeStruct((T, B, *CELLS[name].space, D), jnp.float32)
+    return found.why_not(Call(cell, params, xs, None, None, None, None, False)) is None
+
+
+def methods_for(name: str) -> list[str]:
+    """The methods that run a cell."""
+    return [method for method in METHODS if serves(method, name)]
+
+
+# Cells with loops of their own, which read every option; others all share one loop.
+OWN_LOOPS = [name for name in CELLS if serves("fused", name)]
+
+
+# Of every kind of carry and of weights.
+VARIED = (
+    "lstm, learned carry",
+    "gru, reset before",
+    "elman, relu",
+    "projected lstm",
+    "mgu, reset before",
+    "layer norm gru",
+    "multihead lstm",
+    "indrnn",
+    "min gru",
+    "lru",
+    "qrnn",
+    "slstm",
+    "mlstm, 2 heads",
+    "conv lstm, lines",
+)
+
+
+def inputs_of(name: str, num_steps: int, batch: int, features: int, **options):
+    """Inputs for a cell of the registry."""
+    return inputs(num_steps, batch, *CELLS[name].space, features, **options)
 
 
 def inputs(*shape: int, seed: int = 1, dtype=jnp.float32):

@@ -1,5 +1,6 @@
 """The documentation is true: its code runs, and the reference misses no public name."""
 
+import inspect
 import pathlib
 import re
 
@@ -7,6 +8,7 @@ import jax
 import pytest
 
 import rnnjax
+from rnnjax.methods import Call
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -34,3 +36,42 @@ def public_names(module):
     names = re.findall(r"^from .* import \w+ as (\w+)$", init, re.M)
     assert len(names) > 4
     return names
+
+
+# What a factory must be told beside its width.
+TOLD = {
+    "projected_lstm": {"out_features": 2},
+    "conv_gru": {"kernel_size": (3,)},
+    "conv_lstm": {"kernel_size": (3,)},
+    "multihead_lstm": {"num_heads": 2},
+    "multihead_gru": {"num_heads": 2},
+}
+
+
+def test_the_family_is_whole_and_its_methods_are_true():
+    """Every factory of cells has a row, which names the methods that run its cells."""
+    page = (ROOT / "docs" / "family.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` .*\| ([^|]+) \| [^|]+ \|$", page, re.M)
+    told = {name: {word.strip() for word in methods.split(",")} - {"–"} for name, methods in rows}
+    assert set(told) == {name for name in public_names(rnnjax) if makes_cells(name)}
+    for name, methods in told.items():
+        assert methods == methods_of(getattr(rnnjax, name)(4, **TOLD.get(name, {}))), name
+
+
+def makes_cells(name):
+    thing = getattr(rnnjax, name)
+    if not inspect.isfunction(thing):
+        return False
+    first, *_ = inspect.signature(thing).parameters or [""]
+    return first in ("hidden_features", "features")
+
+
+def methods_of(cell):
+    """Those beside `Scan` and `Chunked`, which run every cell."""
+    params = cell.init(jax.random.key(0), 4)
+    space = (3,) * (len(cell.in_spec(params).shape) - 1)
+    xs = jax.numpy.ones((2, 2, *space, 4))
+    options = [rnnjax.Native(), rnnjax.Fused(), rnnjax.Newton(), rnnjax.Linear()]
+    options += [rnnjax.Associative(), rnnjax.Chunkwise()]
+    call = Call(cell, params, xs, None, None, None, None, False)
+    return {type(method).__name__ for method in options if method.why_not(call) is None}

@@ -208,6 +208,11 @@ OPTIONS = {
         VALUE,
         f"Chunked: `size` must be at least 1, got 0; {AT_LEAST_1}",
     ),
+    "Chunkwise of 0": (
+        lambda w: rnnjax.Chunkwise(0),
+        VALUE,
+        f"Chunkwise: `size` must be at least 1, got 0; {AT_LEAST_1}",
+    ),
     "Chunked of 2.5": (
         lambda w: rnnjax.Chunked(2.5),
         TYPE,

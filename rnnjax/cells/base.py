@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import jax
 import jax.numpy as jnp
 
 P = ParamSpec("P")
@@ -51,6 +52,9 @@ class Cell(NamedTuple):
             must look like, checked before anything is traced.
         form: what standard equations these are, for methods that restate them. None, also
             after every wrapper that changes the mathematics, keeps such methods away.
+        output_is_h: whether `y` is the new carry's `h`, wherever the carry has a leaf `h` of its
+            shape. A wrapper that moves `h` then moves the output with it. Those that change the
+            output say False.
     """
 
     init: Callable[..., Any]
@@ -61,6 +65,30 @@ class Cell(NamedTuple):
     prepare: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
     in_spec: Callable[[Any], Any] = any_input
     form: Any = None
+    output_is_h: bool = True
+
+
+def fresh_carry(cell: Cell, params: Any, xs: Any) -> Any:
+    """The initial carry for the batch axes of `xs`, also for T = 0 and NaN in the inputs."""
+
+    def one_step(x):
+        return jnp.zeros_like(x).sum(0).astype(x.dtype)
+
+    return cell.init_carry(params, jax.tree.map(one_step, xs))
+
+
+class DiagonalForm(NamedTuple):
+    """The `form` of a cell whose units do not read one another in a step.
+
+    Number j of the new carry depends on number j of the old carry, the params and `z` alone. The
+    carry is one array `(*batch, H)`, or several of the same shape and dtype. `Newton` trusts this:
+    a cell that says so wrongly gets wrong gradients.
+
+    Attributes:
+        hidden_features: H.
+    """
+
+    hidden_features: int
 
 
 def value(factory: Callable[P, R]) -> Callable[P, R]:

@@ -1,5 +1,6 @@
 """The precision contract: parameters, computation and carry have separate dtypes."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -54,8 +55,33 @@ def promote(a: Any, b: Any) -> Any:
         return jnp.promote_types(a, b)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DroppedRows:
+    """Weights with a mask on what goes through them; it stands in the place of `w_hh`.
+
+    Columns are cut out of it as of the weights themselves.
+
+    Attributes:
+        w: `(rows, G)`, or weights that have a mask already.
+        kept: `(*batch, rows)`, False where an input is dropped.
+    """
+
+    w: Any
+    kept: Any
+
+    def __getitem__(self, index: tuple[Any, slice]) -> "DroppedRows":
+        assert index[0] is ...
+        return dataclasses.replace(self, w=self.w[index])
+
+
 def matmul(
-    x: Float[Array, "*batch rows"], w: Float[Array, "rows G"], dtype: Any, out_dtype: Any
+    x: Float[Array, "*batch rows"],
+    w: Float[Array, "rows G"] | DroppedRows,
+    dtype: Any,
+    out_dtype: Any,
 ) -> Float[Array, "*batch G"]:
     """`x @ w` with inputs in `dtype`, accumulated and returned in `out_dtype`."""
+    if isinstance(w, DroppedRows):
+        return matmul(jnp.where(w.kept, x, jnp.zeros_like(x)), w.w, dtype, out_dtype)
     return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)

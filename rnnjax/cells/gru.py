@@ -15,8 +15,8 @@ from rnnjax.cells.dtypes import matmul, precision, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
-    gate_bias,
     glorot_uniform,
+    gru_bias,
     orthogonal,
 )
 
@@ -122,22 +122,18 @@ def gru(
         dtypes=precision("gru", dtype, param_dtype, carry_dtype),
     )
     after = _checks.choice("gru", "reset", reset, ("after", "before")) == "after"
-    draw_update = gate_bias("gru", "update_bias", update_bias)
+    draw_bias = gru_bias("gru", update_bias)
     gate = _checks.function("gru", "gate_activation", gate_activation)
     squash = _checks.function("gru", "activation", activation)
     if not bias and update_bias != 0.0:
         way_out = "leave one of the two out"
         _checks.refuse("gru", "update_bias", "be left out where bias=False", update_bias, way_out)
 
-    def draw_bias(key):
-        update = draw_update(key, (parts.width,), jnp.float32)
-        zeros = jnp.zeros_like(update)
-        return jnp.concatenate([zeros, update, zeros]).astype(parts.dtypes.params)
-
     def init(key, in_features):
         w_ih, w_hh, key_b = parts.weights(key, in_features)
+        b = draw_bias(key_b, parts.width, parts.dtypes.params) if bias else None
         b_hn = jnp.zeros(parts.width, parts.dtypes.params) if bias and after else None
-        return GRUParams(w_ih, w_hh, draw_bias(key_b) if bias else None, b_hn, parts.initial())
+        return GRUParams(w_ih, w_hh, b, b_hn, parts.initial())
 
     plain = gate is jax.nn.sigmoid and squash is jnp.tanh
     advance = gru_step if after else gru_step_reset_before
@@ -152,13 +148,39 @@ def gru_step(
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset after the product by one step; one matmul."""
+    """Advance a GRU with reset after the product by one step; one `product`."""
     dtype = promote(z.dtype, carry.h.dtype)
-    x_r, x_z, x_n = jnp.split(z.astype(dtype), 3, axis=-1)
-    h_r, h_z, h_n = jnp.split(matmul(carry.h, params.w_hh, z.dtype, dtype), 3, axis=-1)
-    if params.b_hn is not None:
-        h_n = h_n + jnp.expand_dims(params.b_hn.astype(dtype), range(h_n.ndim - 1))
+    q = product(carry.h, params.w_hh, z.dtype, dtype)
+    carry, h = gru_gates(
+        z.astype(dtype),
+        q,
+        carry,
+        params.b_hn,
+        gate_activation=gate_activation,
+        activation=activation,
+    )
+    return carry, h.astype(z.dtype)
+
+
+def gru_gates(
+    z: Float[Array, "*batch G"],
+    q: Float[Array, "*batch G"],
+    carry: GRUCarry,
+    b_hn: Float[Array, " H"] | None = None,
+    *,
+    gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
+    activation: Callable[[Array], Array] = jnp.tanh,
+) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
+    """What a GRU with reset after does with its halves of input and h, packed r, z, n.
+
+    Both have one dtype, and so has the output.
+    """
+    x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(q, 3, axis=-1)
+    if b_hn is not None:
+        h_n = h_n + jnp.expand_dims(b_hn.astype(h_n.dtype), range(h_n.ndim - 1))
     reset, update = gate_activation(x_r + h_r), gate_activation(x_z + h_z)
     candidate = activation(x_n + reset * h_n)
     return _blend(carry, update, candidate, z.dtype)
@@ -171,16 +193,17 @@ def gru_step_reset_before(
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset before the product by one step; two dependent matmuls."""
+    """Advance a GRU with reset before the product by one step; two dependent ones."""
     dtype = promote(z.dtype, carry.h.dtype)
     width = carry.h.shape[-1]
     x_r, x_z, x_n = jnp.split(z.astype(dtype), 3, axis=-1)
-    gates = matmul(carry.h, params.w_hh[:, : 2 * width], z.dtype, dtype)
+    gates = product(carry.h, params.w_hh[..., : 2 * width], z.dtype, dtype)
     h_r, h_z = jnp.split(gates, 2, axis=-1)
     reset, update = gate_activation(x_r + h_r), gate_activation(x_z + h_z)
     kept = reset * carry.h.astype(dtype)
-    candidate = activation(x_n + matmul(kept, params.w_hh[:, 2 * width :], z.dtype, dtype))
+    candidate = activation(x_n + product(kept, params.w_hh[..., 2 * width :], z.dtype, dtype))
     return _blend(carry, update, candidate, z.dtype)
 
 

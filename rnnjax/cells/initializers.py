@@ -78,8 +78,8 @@ def per_gate(function: str, argument: str, init: Any, num_gates: int) -> tuple[I
 
 
 def packed(
-    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, int], dtype: Any
-) -> Float[Array, "rows G"]:
+    key: Key[Array, ""], inits: tuple[Initializer, ...], shape: tuple[int, ...], dtype: Any
+) -> Float[Array, "*rows G"]:
     """Draw each gate by itself, and pack them along the last axis.
 
     Drawn in float32 at least: the QR behind `orthogonal` knows no bfloat16.
@@ -88,6 +88,31 @@ def packed(
     keys = jax.random.split(key, len(inits))
     gates = [init(k, shape, wide) for k, init in zip(keys, inits, strict=True)]
     return jnp.concatenate(gates, axis=-1).astype(dtype)
+
+
+def lstm_bias(function: str, forget_bias: Any) -> Callable[[Any, int, Any], Any]:
+    """How to draw the bias of gates i, f, g, o: `key, width, dtype -> (4 * width,)`."""
+    draw_forget = gate_bias(function, "forget_bias", forget_bias)
+
+    def draw(key: Any, width: int, dtype: Any) -> Any:
+        forget = draw_forget(key, (width,), jnp.float32)
+        zeros = jnp.zeros_like(forget)
+        start = -forget if isinstance(forget_bias, Chrono) else zeros
+        return jnp.concatenate([start, forget, zeros, zeros]).astype(dtype)
+
+    return draw
+
+
+def gru_bias(function: str, update_bias: Any) -> Callable[[Any, int, Any], Any]:
+    """How to draw the bias of gates r, z, n: `key, width, dtype -> (3 * width,)`."""
+    draw_update = gate_bias(function, "update_bias", update_bias)
+
+    def draw(key: Any, width: int, dtype: Any) -> Any:
+        update = draw_update(key, (width,), jnp.float32)
+        zeros = jnp.zeros_like(update)
+        return jnp.concatenate([zeros, update, zeros]).astype(dtype)
+
+    return draw
 
 
 def gate_bias(

@@ -15,8 +15,8 @@ from rnnjax.cells.dtypes import matmul, precision, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
-    gate_bias,
     glorot_uniform,
+    lstm_bias,
     orthogonal,
 )
 
@@ -110,22 +110,17 @@ def lstm(
         w_hh_init=w_hh_init,
         dtypes=precision("lstm", dtype, param_dtype, carry_dtype),
     )
-    draw_forget = gate_bias("lstm", "forget_bias", forget_bias)
+    draw_bias = lstm_bias("lstm", forget_bias)
     gate = _checks.function("lstm", "gate_activation", gate_activation)
     squash = _checks.function("lstm", "activation", activation)
     if not bias and forget_bias not in (0.0, 1.0):
         way_out = "leave one of the two out"
         _checks.refuse("lstm", "forget_bias", "be left out where bias=False", forget_bias, way_out)
 
-    def draw_bias(key):
-        forget = draw_forget(key, (parts.width,), jnp.float32)
-        zeros = jnp.zeros_like(forget)
-        start = -forget if isinstance(forget_bias, Chrono) else zeros
-        return jnp.concatenate([start, forget, zeros, zeros]).astype(parts.dtypes.params)
-
     def init(key, in_features):
         w_ih, w_hh, key_b = parts.weights(key, in_features)
-        return LSTMParams(w_ih, w_hh, draw_bias(key_b) if bias else None, parts.initial())
+        b = draw_bias(key_b, parts.width, parts.dtypes.params) if bias else None
+        return LSTMParams(w_ih, w_hh, b, parts.initial())
 
     plain = gate is jax.nn.sigmoid and squash is jnp.tanh
     step = functools.partial(lstm_step, gate_activation=gate, activation=squash)
@@ -147,7 +142,19 @@ def lstm_step(
     """
     dtype = promote(z.dtype, carry.h.dtype)
     s = z.astype(dtype) + matmul(carry.h, params.w_hh, z.dtype, dtype)
+    carry, h = lstm_gates(s, carry, gate_activation=gate_activation, activation=activation)
+    return carry, h.astype(z.dtype)
+
+
+def lstm_gates(
+    s: Float[Array, "*batch G"],
+    carry: LSTMCarry,
+    *,
+    gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
+    activation: Callable[[Array], Array] = jnp.tanh,
+) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
+    """What an LSTM does with its pre-activations, packed i, f, g, o; h in their dtype."""
     i, f, g, o = jnp.split(s, 4, axis=-1)
-    c = gate_activation(f) * carry.c.astype(dtype) + gate_activation(i) * activation(g)
+    c = gate_activation(f) * carry.c.astype(s.dtype) + gate_activation(i) * activation(g)
     h = gate_activation(o) * activation(c)
-    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h.astype(z.dtype)
+    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h

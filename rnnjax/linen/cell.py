@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.linen.rnn import draw_params
-from rnnjax.sequence.arguments import abstract_params
+from rnnjax.sequence.arguments import abstract_params, num_feature_axes
 from rnnjax.sequence.modules import Partitioning
 
 
@@ -55,4 +55,5 @@ class RNNCell(nn.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of an input are features."""
-        return 1
+        # Linen asks before it shows an input; any width will do to make params to be asked.
+        return num_feature_axes(self.cell.in_spec(abstract_params(self.cell, 1)))

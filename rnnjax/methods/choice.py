@@ -5,12 +5,33 @@ from typing import NamedTuple
 from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
+from rnnjax.methods.chunkwise import Chunkwise
 from rnnjax.methods.fused import Fused
+from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.native import Native
+from rnnjax.methods.newton import Newton
 from rnnjax.methods.scan import Scan
 
+# The first that can serve is picked, for this reason.
+PICKED: tuple[tuple[Method, str], ...] = (
+    (Native(), "a cell whose loops over time are compiled"),
+    (Fused(), "a cell whose whole sequence has a gradient of its own"),
+    (Linear(), "a cell that is linear in its carry"),
+    (Chunkwise(), "a cell of which many steps are computed at once"),
+    (Scan(), "the plain scan over time, the definition"),
+)
+LEAST_CHUNKWISE = 16  # steps; for fewer there is little to compute at once
 NAMED = "another method was asked for by name"
-SLOWER = "Native has the same gradient, and compiled loops"
+# Why one that could serve was not picked, and which are never picked.
+SECOND = {
+    "Fused": "Native has the same gradient, and compiled loops",
+    "Scan": "ask for it by name for forward mode or second derivatives",
+}
+NEVER: tuple[tuple[Method, str], ...] = (
+    (Chunked(1), "it pays one more forward pass for memory; ask for it on long sequences"),
+    (Associative(), "it is parallel in time; ask for it where there are many cores"),
+    (Newton(), "it pays for contracting dynamics on parallel hardware; ask for it by name"),
+)
 
 
 class Explanation(NamedTuple):
@@ -35,31 +56,32 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: `Native()` where it can serve, else `Fused()` where that can, else `Scan()`.
+    The rule for None: the first of `Native()`, `Fused()`, `Linear()`, `Chunkwise()` and `Scan()`
+    that can serve; `Chunkwise()` for 16 steps and more alone.
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
-    why_not_native, why_not_fused = Native().why_not(call), Fused().why_not(call)
-    reasons = {
-        "Native": why_not_native or NAMED,
-        "Fused": why_not_fused or (SLOWER if method is None else NAMED),
-        "Scan": "ask for it by name for forward mode or second derivatives",
-        "Chunked": "it pays one more forward pass for memory; ask for it on long sequences",
-    }
-    if method is not None:
+    why_not = {name_of(other): other.why_not(call) for other, _ in (*PICKED, *NEVER)}
+    if method is None and why_not["Chunkwise"] is None and call.num_steps < LEAST_CHUNKWISE:
+        why_not["Chunkwise"] = f"it pays from {LEAST_CHUNKWISE} steps on"
+    if method is None:
+        chosen, reason = next(pair for pair in PICKED if why_not[name_of(pair[0])] is None)
+    else:
         check_able(function, method, call)
         chosen, reason = method, "asked for by name"
-        reasons["Scan"] = NAMED
-    elif why_not_native is None:
-        chosen, reason = Native(), "a cell whose loops over time are compiled"
-    elif why_not_fused is None:
-        chosen, reason = Fused(), "a cell whose whole sequence has a gradient of its own"
-    else:
-        chosen, reason = Scan(), "the plain scan over time, the definition"
-    passed_over = {name: why for name, why in reasons.items() if name != type(chosen).__name__}
+    able = dict.fromkeys(why_not, NAMED) if method is not None else SECOND
+    able = able | {name_of(other): why for other, why in NEVER}
+    passed_over = {
+        name: why or able[name] for name, why in why_not.items() if name != name_of(chosen)
+    }
     return Explanation(chosen, reason, tuple(passed_over.items()))
+
+
+def name_of(method: Method) -> str:
+    """What a method is called where its options do not matter."""
+    return type(method).__name__
 
 
 def check_able(function: str, method: Method, call: Call) -> None:

@@ -11,6 +11,7 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.nnx.rnn import as_variables, from_variables
+from rnnjax.sequence.arguments import abstract_params, num_feature_axes
 from rnnjax.sequence.modules import Partitioning
 from rnnjax.sequence.params import params_to_dict
 
@@ -72,4 +73,4 @@ class RNNCell(nnx.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of an input are features."""
-        return 1
+        return num_feature_axes(self.cell.in_spec(abstract_params(self.cell, self.in_features)))

@@ -14,6 +14,9 @@ from rnnjax.sequence.masks import reverse_sequences as reverse_sequences
 from rnnjax.sequence.params import count_parameters as count_parameters
 from rnnjax.sequence.params import params_from_dict as params_from_dict
 from rnnjax.sequence.params import params_to_dict as params_to_dict
+from rnnjax.sequence.penalties import activation_penalty as activation_penalty
+from rnnjax.sequence.penalties import temporal_penalty as temporal_penalty
+from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
 from rnnjax.sequence.unroll import explain as explain
 from rnnjax.sequence.unroll import unroll as unroll

@@ -36,6 +36,7 @@ def check_sequence(
     mask: Any,
     resets: Any,
     time_major: bool = True,
+    argument: str = "xs",
 ) -> Sequence:
     """Check what every function over sequences takes, before anything is traced.
 
@@ -47,8 +48,9 @@ def check_sequence(
         mask: valid steps, or None.
         resets: fresh starts, or None.
         time_major: whether time comes first, here and in `mask` and `resets`.
+        argument: what the user calls the inputs.
     """
-    leaves = _with_specs(function, spec, xs)
+    leaves = _with_specs(function, argument, spec, xs)
     lead = None
     for name, x, leaf_spec in leaves:
         shape = _check_leaf(function, name, x, leaf_spec, time_major)
@@ -84,25 +86,27 @@ def check_sequence(
     return Sequence(tree, alike(valid), alike(restarts))
 
 
-def _with_specs(function: str, spec: PyTree, xs: PyTree) -> list[tuple[str, Array, InputSpec]]:
+def _with_specs(
+    function: str, argument: str, spec: PyTree, xs: PyTree
+) -> list[tuple[str, Array, InputSpec]]:
     """Name, array and spec of every leaf of the inputs."""
     paths, structure = jax.tree_util.tree_flatten_with_path(xs)
     specs = jax.tree.leaves(spec, is_leaf=_is_spec)
     if _is_spec(spec):
         if spec is not ANY_INPUT and not jax.tree_util.treedef_is_leaf(structure):
             got, way_out = _checks.describe(xs), "wrap numbers in jnp.asarray, or stack the arrays"
-            _checks.refuse(function, "xs", "be one array", got, way_out, error=TypeError)
+            _checks.refuse(function, argument, "be one array", got, way_out, error=TypeError)
         specs = [spec] * len(paths)
     elif jax.tree.structure(spec, is_leaf=_is_spec) != structure:
         way_out = "give the inputs that the cell was made for"
         wanted = f"be {_checks.describe(spec)}"
         got = _checks.describe(xs)
-        _checks.refuse(function, "xs", wanted, got, way_out, error=TypeError)
+        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
     if not paths:
-        _checks.refuse(function, "xs", "hold an array", _checks.kind(xs), "give the inputs")
+        _checks.refuse(function, argument, "hold an array", _checks.kind(xs), "give the inputs")
     out = []
     for (path, x), leaf_spec in zip(paths, specs, strict=True):
-        name = "xs" + jax.tree_util.keystr(path)
+        name = argument + jax.tree_util.keystr(path)
         if not hasattr(x, "shape"):
             way_out = "wrap it in jnp.asarray"
             _checks.refuse(function, name, "be an array", _checks.kind(x), way_out, error=TypeError)
@@ -120,7 +124,8 @@ def _check_leaf(
         want in (None, got) for want, got in zip(spec.shape, features, strict=False)
     )
     if not fits:
-        trailing = ["D" if n is None else str(n) for n in spec.shape]
+        free = ["S"] * (rank - 1) + ["D"]  # axes of space, and the features
+        trailing = [f if n is None else str(n) for f, n in zip(free, spec.shape, strict=False)]
         axes = ["T", "*batch"] if time_major else ["*batch", "T"]
         wanted = f"have shape ({', '.join(axes + trailing)})"
         way_out = "the features come last, and params fix their number"
@@ -140,8 +145,8 @@ def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
     except (AttributeError, IndexError, KeyError, TypeError):
         got = _checks.describe(params)
         _checks.refuse(function, "params", "be from init", got, way_out, error=TypeError)
-    if isinstance(spec, InputSpec) and len(spec.shape) == 1 and spec.shape[0] is not None:
-        template = abstract_params(cell_or_layer, spec.shape[0])
+    if isinstance(spec, InputSpec) and spec.shape and spec.shape[-1] is not None:
+        template = abstract_params(cell_or_layer, spec.shape[-1])
         _checks.same_structure(function, "params", params, template, way_out)
         leaves = jax.tree_util.tree_leaves_with_path(params)
         for (path, leaf), like in zip(leaves, jax.tree.leaves(template), strict=True):
@@ -173,10 +178,33 @@ def abstract_params(cell_or_layer: Any, in_features: Any) -> PyTree:
     return jax.eval_shape(lambda k: cell_or_layer.init(k, in_features), key)
 
 
+def num_feature_axes(spec: PyTree) -> int:
+    """How many trailing axes of an input (of the first, in a tree) are features."""
+    return len(jax.tree.leaves(spec, is_leaf=_is_spec)[0].shape)
+
+
 def num_batch_axes(spec: PyTree, sequence: Sequence) -> int:
     """How many batch axes checked inputs have."""
-    first = jax.tree.leaves(spec, is_leaf=_is_spec)[0]
-    return jax.tree.leaves(sequence.xs)[0].ndim - 1 - len(first.shape)
+    return jax.tree.leaves(sequence.xs)[0].ndim - 1 - num_feature_axes(spec)
+
+
+def with_flags_of_rows(spec: PyTree, sequence: Sequence) -> Sequence:
+    """Repeat flags for rows that have none of their own: axes of space, to a cell that reads none.
+
+    It comes to that in a stack alone, where inputs are made by the layer below.
+    """
+    if spec is ANY_INPUT:
+        return sequence
+    like = jax.tree.leaves(sequence.xs)[0]
+    rows = like.shape[: 1 + num_batch_axes(spec, sequence)]
+
+    def spread(flags: Any) -> Any:
+        if flags is None or flags.shape == rows:
+            return flags
+        flags = jnp.expand_dims(flags, range(flags.ndim, len(rows)))
+        return follow(jnp.broadcast_to(flags, rows), like)
+
+    return sequence._replace(mask=spread(sequence.mask), resets=spread(sequence.resets))
 
 
 def _is_spec(node: Any) -> bool:

@@ -182,7 +182,9 @@ def pointwise(function: Callable[[Any], Any]) -> Layer:
         return (), blank(function(blank(sequence.xs, sequence.mask)), sequence.mask)
 
     def out_features(in_features):
-        like = jax.tree.map(lambda n: jax.ShapeDtypeStruct((1, n), jnp.float32), in_features)
+        # As many axes as a sequence of volumes has, so that a mean over space finds its own.
+        struct = lambda n: jax.ShapeDtypeStruct((1, 1, 1, 1, n), jnp.float32)
+        like = jax.tree.map(struct, in_features)
         return jax.tree.map(lambda leaf: leaf.shape[-1], jax.eval_shape(function, like))
 
     return Layer("pointwise", lambda key, in_features: (), run, out_features)

@@ -82,7 +82,8 @@ def last_output(ys: PyTree, lengths: Lengths | None = None, *, time_axis: int = 
     Args:
         ys: outputs, `(T, *batch, H)`, or a tree of them.
         lengths: valid steps of each row, `(*batch,)`; None means that all are valid.
-        time_axis: where time stands in `ys`; -2 for the outputs of a batch-major module.
+        time_axis: where time stands in `ys`; -2 for the outputs of a batch-major module, one
+            less for each axis of space.
 
     Returns:
         `(*batch, H)`, or a tree of them.

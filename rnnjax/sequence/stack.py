@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from rnnjax import _checks
-from rnnjax.cells.base import Cell, any_input, value
+from rnnjax.cells.base import ANY_INPUT, Cell, any_input, value
 from rnnjax.cells.wrappers import dropout as drop
+from rnnjax.sequence.arguments import num_batch_axes, num_feature_axes
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer, as_layer, blank
 from rnnjax.sequence.merge import merged_features
@@ -72,9 +73,12 @@ def stack(
     def run(params, sequence, carry, *, key, method):
         carries = (None,) * len(inner) if carry is None else carry
         keys = [None] * len(inner) if key is None else jax.random.split(key, len(inner))
+        num_lead = 1 + num_batch_axes(in_spec(params), sequence)
         out = []
         for index, layer in enumerate(inner):
             below, layer_key = sequence.xs, keys[index]
+            if in_spec(params) is not ANY_INPUT:
+                _check_space(index, layer.in_spec(params[index]), below, num_lead)
             if layer_key is not None and rate and index:
                 layer_key, key_drop = jax.random.split(layer_key)
                 dropped = jax.tree.map(lambda x, k=key_drop: drop(k, x, rate, x.shape), below)
@@ -88,12 +92,15 @@ def stack(
             sequence = sequence._replace(xs=ys)
         return tuple(out), sequence.xs
 
+    def in_spec(params):
+        return inner[0].in_spec(params[0]) if params else any_input(params)
+
     return Layer(
         name="stack",
         init=init,
         run=run,
         out_features=lambda in_features: widths(in_features)[-1],
-        in_spec=lambda params: inner[0].in_spec(params[0]) if params else any_input(params),
+        in_spec=in_spec,
         noisy=bool(rate) or any(layer.noisy for layer in inner),
     )
 
@@ -110,6 +117,15 @@ def _after(index: int, layer: Layer, in_features: Any, skip: Any) -> Any:
         wanted = f"fit layer {index}"
         got = f"{in_features} features below and {width} above"
         raise ValueError(f"stack: `skip` must {wanted}, got {got}; {way_out}.") from error
+
+
+def _check_space(index: int, spec: Any, below: Any, num_lead: int) -> None:
+    """Refuse to let a layer that reads axes of space take the batch for one of them."""
+    space = num_feature_axes(spec) - 1
+    got = max(jax.tree.leaves(below)[0].ndim - num_lead - 1, 0)
+    if space > got:
+        wanted, way_out = f"hand {space} axes of space to layer {index}", "put it further down"
+        _checks.refuse("stack", "layers", wanted, got, way_out)
 
 
 def deep(cell: Cell, *, num_layers: int, both_ways: bool, dropout: float) -> Layer:

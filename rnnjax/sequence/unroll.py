@@ -9,11 +9,17 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
-from rnnjax.cells.base import Cell
+from rnnjax.cells.base import Cell, fresh_carry
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.choice import Explanation, choose
-from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
+from rnnjax.sequence.arguments import (
+    Sequence,
+    check_carry,
+    check_params,
+    check_sequence,
+    with_flags_of_rows,
+)
 from rnnjax.sequence.meshes import settle
 
 
@@ -123,7 +129,11 @@ def explain(
         Scan(unroll=1): asked for by name
           not Native: ...
           not Fused: another method was asked for by name
+          not Linear: it knows cells that are linear in their carry, and this cell is none of them
+          not Chunkwise: it knows the mLSTM, and this cell is another
           not Chunked: it pays one more forward pass for memory; ask for it on long sequences
+          not Associative: it knows cells that are linear in their carry, and this cell is none ...
+          not Newton: it pays for contracting dynamics on parallel hardware; ask for it by name
     """
     sequence = check_call("explain", cell, params, xs, lengths, mask, resets, reverse)
     return choose("explain", method, abstract_call(cell, params, sequence, reverse))
@@ -164,6 +174,7 @@ def unroll_checked(
     method: Method | None,
 ) -> tuple[PyTree, PyTree]:
     """Pick the method and run checked arguments; `function` is what messages name."""
+    sequence = with_flags_of_rows(cell.in_spec(params), sequence)
     chosen = choose(function, method, abstract_call(cell, params, sequence, reverse))
     return run(cell, chosen.method, reverse, params, sequence, carry, key)
 
@@ -185,6 +196,7 @@ def unroll_both_ways(
     in the order of reading: with it the sequence is turned around, whatever the method.
     """
     first = jax.eval_shape(lambda tree: pick(tree, 0), params)
+    sequence = with_flags_of_rows(cell.in_spec(first), sequence)
     call = abstract_call(cell, first, sequence, reverse)
     chosen: Any = choose(function, method, call).method
     silent = key is None or cell.prepare is None
@@ -258,12 +270,3 @@ def make_call(
     start = settle(fresh if carry is None else carry, fresh, (params, xs, mask, resets))
     restore = None if resets is None else settle(fresh, fresh, (params, xs, mask, resets))
     return Call(cell, params, xs, start, restore, mask, resets, reverse)
-
-
-def fresh_carry(cell: Cell, params: PyTree, xs: PyTree) -> PyTree:
-    """The initial carry for the batch axes of `xs`, also for T = 0 and NaN in the inputs."""
-
-    def one_step(x):
-        return jnp.zeros_like(x).sum(0).astype(x.dtype)
-
-    return cell.init_carry(params, jax.tree.map(one_step, xs))

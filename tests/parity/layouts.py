@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax.cells import MGUParams, ProjectedLSTMParams
 
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 TINY = {"rtol": 1e-12, "atol": 1e-12}
@@ -67,9 +68,10 @@ def one_way(tree, direction: int):
 
 
 def torch_weights(params, seed: int = 0) -> dict[str, np.ndarray]:
-    """The four arrays of one direction of one layer, both biases random.
+    """The arrays of one direction of one layer, both biases random.
 
     Ours is their sum, but b_hn, which stands inside the product with r, is kept apart.
+    The projection of an LSTM is a fifth.
     """
     width = params.w_hh.shape[0]
     b_hh = np.random.default_rng(seed).normal(size=params.b.shape)
@@ -78,7 +80,10 @@ def torch_weights(params, seed: int = 0) -> dict[str, np.ndarray]:
         b_ih[2 * width :] = params.b[2 * width :]
         b_hh[2 * width :] = params.b_hn
     w_ih, w_hh = np.asarray(params.w_ih).T, np.asarray(params.w_hh).T
-    return {"weight_ih": w_ih, "weight_hh": w_hh, "bias_ih": b_ih, "bias_hh": b_hh}
+    weights = {"weight_ih": w_ih, "weight_hh": w_hh, "bias_ih": b_ih, "bias_hh": b_hh}
+    if isinstance(params, ProjectedLSTMParams):
+        weights["weight_hr"] = np.asarray(params.w_hr).T
+    return weights
 
 
 def from_torch_gradients(grads: dict[str, np.ndarray], like):
@@ -86,6 +91,8 @@ def from_torch_gradients(grads: dict[str, np.ndarray], like):
     out = like._replace(w_ih=grads["weight_ih"].T, w_hh=grads["weight_hh"].T, b=grads["bias_ih"])
     if isinstance(like, rnnjax.GRUParams):
         out = out._replace(b_hn=grads["bias_hh"][2 * like.w_hh.shape[0] :])
+    if isinstance(like, ProjectedLSTMParams):
+        out = out._replace(w_hr=grads["weight_hr"].T)
     return out
 
 
@@ -98,12 +105,15 @@ def torch_module(layers, *, bidirectional: bool = False, nonlinearity: str = "ta
 
     kinds = {
         rnnjax.LSTMParams: torch.nn.LSTM,
+        ProjectedLSTMParams: torch.nn.LSTM,
         rnnjax.GRUParams: torch.nn.GRU,
         rnnjax.ElmanParams: torch.nn.RNN,
     }
     kind = kinds[type(layers[0])]
     options = {"nonlinearity": nonlinearity} if kind is torch.nn.RNN else {}
     in_features, width = layers[0].w_ih.shape[-2], layers[0].w_hh.shape[-2]
+    if isinstance(layers[0], ProjectedLSTMParams):
+        width, options["proj_size"] = layers[0].w_hr.shape[-2:]
     module = kind(
         in_features,
         width,
@@ -200,7 +210,8 @@ def from_torch_states(states, like):
     count = len(like)
     split = [np.split(state, count) for state in states]
     return tuple(
-        type(carry)(*(s[k].reshape(carry.h.shape) for s in split)) for k, carry in enumerate(like)
+        type(carry)(*(s[k].reshape(leaf.shape) for s, leaf in zip(split, carry, strict=True)))
+        for k, carry in enumerate(like)
     )
 
 
@@ -271,17 +282,18 @@ def run_keras(layer, weights, xs, states=None, mask=None):
 
 
 def linen_params(params):
-    """The tree of `LSTMCell`, `GRUCell` or `SimpleCell` of flax.linen, under `nn.RNN`'s `cell`."""
+    """The tree of `LSTMCell`, `GRUCell`, `MGUCell` or `SimpleCell` of flax.linen, under `nn.RNN`'s
+    `cell`."""
     if isinstance(params, rnnjax.ElmanParams):
         i = {"kernel": params.w_ih, "bias": params.b}
         return {"params": {"cell": {"i": i, "h": {"kernel": params.w_hh}}}}
-    names = "ifgo" if isinstance(params, rnnjax.LSTMParams) else "rzn"
+    names = {rnnjax.LSTMParams: "ifgo", rnnjax.GRUParams: "rzn", MGUParams: "fn"}[type(params)]
     w_ih, w_hh, b = (np.split(np.asarray(a), len(names), axis=-1) for a in params[:3])
     tree = {}
     for k, gate in enumerate(names):
         tree[f"i{gate}"], tree[f"h{gate}"] = {"kernel": w_ih[k]}, {"kernel": w_hh[k]}
         tree[f"h{gate}" if names == "ifgo" else f"i{gate}"]["bias"] = b[k]
-    if names == "rzn":
+    if names != "ifgo":
         tree["hn"]["bias"] = np.asarray(params.b_hn)
     return {"params": {"cell": tree}}
 

@@ -16,7 +16,12 @@ import rnnjax
 pytestmark = pytest.mark.usefixtures("x64", "any_promotion")
 
 LENGTHS = {"all steps": None, "lengths": np.array([4, T, 1], np.int32)}
-LINEN = {"lstm": linen.LSTMCell, "gru": linen.GRUCell, "elman": linen.SimpleCell}
+LINEN = {
+    "lstm": linen.LSTMCell,
+    "gru": linen.GRUCell,
+    "elman": linen.SimpleCell,
+    "mgu": linen.MGUCell,
+}
 
 
 def assert_same(carry, ys, their_carry, theirs, lengths):

@@ -282,10 +282,23 @@ def test_explicit_mesh_under_vmap():
     check_same((carry, ys), want)
 
 
-def test_explicit_mesh_with_dropout():
+NOISY = {
+    "dropout": rnnjax.stack(rnnjax.input_dropout(rnnjax.lstm(H), 0.5), rnnjax.gru(H), dropout=0.5),
+    "in the recurrence": rnnjax.recurrent(
+        rnnjax.zoneout(
+            rnnjax.recurrent_dropout(
+                rnnjax.drop_connect(rnnjax.state_noise(rnnjax.lstm(H), 0.5), 0.5), 0.5
+            ),
+            0.5,
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("noise", NOISY)
+def test_explicit_mesh_with_noise(noise):
     """The noise is drawn as on one device and sharded as what it falls on, also where T is 1."""
-    mesh = mesh_of(AxisType.Explicit)
-    layer = rnnjax.stack(rnnjax.input_dropout(rnnjax.lstm(H), 0.5), rnnjax.gru(H), dropout=0.5)
+    mesh, layer = mesh_of(AxisType.Explicit), NOISY[noise]
     key = jax.random.key(1)
     params = randomise(jax.eval_shape(lambda: layer.init(key, D)), 0)
     run = jax.jit(lambda xs: layer.apply(params, xs, key=key))

@@ -13,13 +13,45 @@ import registry
 import rnnjax
 from rnnjax import testing
 
-# What the oracle must be told of a cell, where its params do not say it.
-ORACLE = {
-    "gru, reset before": {"reset": "before"},
-    "elman, relu": {"activation": testing.relu},
-}
 OPTIONS = registry.sequence_options()
-CELLS_AND_METHODS = list(itertools.product(registry.CELLS, registry.METHODS))
+# Loops that know nothing of the cell; they meet some of them, of every kind of carry.
+GENERAL = ("scan, unroll 3", "chunks of 4")
+MET = ("lstm, learned carry", "gru", "slstm", "mlstm", "qrnn, ifo, of 3", "lru", "conv lstm")
+CELLS_AND_METHODS = [
+    (name, method)
+    for name in registry.CELLS
+    for method in registry.methods_for(name)
+    if method not in GENERAL or name in MET
+]
+
+
+def worth(option, name, method, reverse):
+    """All options one by one where loops are a cell's own, and of all cells by the definition.
+
+    What else there is meets them all together, reversed.
+    """
+    own = name in registry.OWN_LOOPS and method in ("scan", "fused", "native")
+    if own and ("no bias" not in name and "learned" not in name):
+        return True
+    if method == "scan" and option == "plain":
+        return not reverse
+    return option == "all" and (reverse or method == "newton")
+
+
+CASES = [
+    (option, name, method, reverse)
+    for option, (name, method) in itertools.product(OPTIONS, CELLS_AND_METHODS)
+    for reverse in (False, True)
+    if worth(option, name, method, reverse)
+]
+# Both ways at once are a `vmap` of one way, but where a method has its own idea.
+BOTH_WAYS = [
+    (name, method)
+    for name, method in CELLS_AND_METHODS
+    if (name in registry.OWN_LOOPS and method in ("scan", "fused", "native"))
+    or (method == "newton" and name in ("para lstm", "gru"))
+    or (method not in GENERAL and name in MET)
+]
 
 pytestmark = pytest.mark.usefixtures("x64")
 cells = pytest.mark.parametrize("name", registry.CELLS)
@@ -41,18 +73,23 @@ def cotangents(out):
 def problem(name, *, carry=True):
     """A cell, its random params, inputs, and a carry to begin from."""
     cell, params = registry.make(name, dtype=jnp.float64)
-    xs = registry.inputs(registry.T, registry.B, registry.D, dtype=jnp.float64)
-    begin = registry.randomise(cell.init_carry(params, xs[0]), seed=2) if carry else None
+    xs = registry.inputs_of(name, registry.T, registry.B, registry.D, dtype=jnp.float64)
+    begin = registry.random_carry(name, cell.init_carry(params, xs[0]), seed=2) if carry else None
     return cell, params, xs, begin
 
 
 @functools.cache
 def oracle(name, option, reverse, carry=True):
     _, params, xs, begin = problem(name, carry=carry)
-    arguments = {**OPTIONS[option], "reverse": reverse, **ORACLE.get(name, {})}
-    out = testing.reference_unroll(params, xs, begin, **arguments)
-    wanted = testing.reference_gradients(params, xs, begin, cotangents(out), **arguments)
-    return out, wanted
+    arguments = {**OPTIONS[option], "reverse": reverse}
+    return by_oracle(registry.CELLS[name].oracle, params, xs, begin, **arguments)
+
+
+def by_oracle(oracle, *point, **arguments):
+    """Values and gradients."""
+    out = testing.reference_unroll(oracle, *point, **arguments)
+    bars = cotangents(out)
+    return out, testing.reference_gradients(oracle, *point, cotangents=bars, **arguments)
 
 
 def assert_same(got, wanted, method=None):
@@ -61,11 +98,7 @@ def assert_same(got, wanted, method=None):
     compare.assert_close(got, wanted, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize(
-    "option, name, method",
-    [(option, *pair) for option in OPTIONS for pair in CELLS_AND_METHODS],
-)
-@directions
+@pytest.mark.parametrize("option, name, method, reverse", CASES)
 def test_unroll(name, reverse, option, method):
     cell, *arguments = problem(name)
 
@@ -84,7 +117,7 @@ def test_unroll(name, reverse, option, method):
     assert_same(value_and_gradients(run, *arguments), wanted, method)
 
 
-@cells
+@pytest.mark.parametrize("name", registry.VARIED)
 def test_without_a_carry_it_begins_with_the_initial_one(name):
     cell, params, xs, _ = problem(name)
 
@@ -99,26 +132,24 @@ def test_without_a_carry_it_begins_with_the_initial_one(name):
 def test_other_activations(kind):
     """Functions that are no sigmoid and tanh, each in its place."""
     _, params, xs, carry = problem(kind)
-    factory = rnnjax.lstm if kind == "lstm" else rnnjax.gru
-    told = ORACLE.get(kind, {})
-    cell = factory(registry.H, gate_activation=jnp.sin, activation=jnp.arctan, **told)
-    told = {**told, "gate_activation": np.sin, "activation": np.arctan}
+    of = testing.lstm if kind == "lstm" else testing.gru
+    told = {"reset": "before"} if "before" in kind else {}
+    cell = registry.CELLS[kind](registry.H, gate_activation=jnp.sin, activation=jnp.arctan)
+    wanted = by_oracle(of(gate_activation=np.sin, activation=np.arctan, **told), params, xs, carry)
 
     def run(params, xs, carry):
         return rnnjax.unroll(cell, params, xs, carry)
 
-    out = testing.reference_unroll(params, xs, carry, **told)
-    wanted = testing.reference_gradients(params, xs, carry, cotangents(out), **told)
-    assert_same(value_and_gradients(run, params, xs, carry), (out, wanted))
+    assert_same(value_and_gradients(run, params, xs, carry), wanted)
 
 
-@pytest.mark.parametrize("name, method", CELLS_AND_METHODS)
+@pytest.mark.parametrize("name, method", BOTH_WAYS)
 def test_bidirectional(name, method):
     """Each direction is the oracle with the parameters and the carry of its own half."""
     cell, _, xs, _ = problem(name)
     layer = rnnjax.bidirectional(cell)
     params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
-    carry = registry.randomise(layer.init_carry(params, xs[0]), seed=5)
+    carry = registry.random_carry(name, layer.init_carry(params, xs[0]), seed=5)
 
     def run(params, xs, carry):
         chosen = registry.METHODS[method]
@@ -132,9 +163,10 @@ def test_bidirectional(name, method):
             lambda a, n=index: a[n], (params, carry, final, bars, grads.params, grads.carry)
         )
         y, y_bar = (np.split(a, 2, axis=-1)[index] for a in (ys, ys_bar))
-        told = {**OPTIONS["all"], "reverse": reverse, **ORACLE.get(name, {})}
-        assert_same((end, y), testing.reference_unroll(p, xs, c, **told), method)
-        wanted = testing.reference_gradients(p, xs, c, (bar, y_bar), **told)
+        point = registry.CELLS[name].oracle, p, xs, c
+        told = {**OPTIONS["all"], "reverse": reverse}
+        assert_same((end, y), testing.reference_unroll(*point, **told), method)
+        wanted = testing.reference_gradients(*point, cotangents=(bar, y_bar), **told)
         assert_same((dp, dc), (wanted.params, wanted.carry), method)
         dxs += wanted.xs
     assert_same(grads.xs, dxs, method)
@@ -155,15 +187,13 @@ def test_stack(option):
         return layer.apply(params, xs, carry, **OPTIONS[option])
 
     got = value_and_gradients(run, params, xs, carry)
-    lower, middle = testing.reference_unroll(params[0], xs, carry[0], **OPTIONS[option])
-    upper, ys = testing.reference_unroll(params[1], middle, carry[1], **OPTIONS[option])
+    first, told = (testing.lstm(), params[0], xs, carry[0]), OPTIONS[option]
+    lower, middle = testing.reference_unroll(*first, **told)
+    second = testing.gru(), params[1], middle, carry[1]
+    upper, ys = testing.reference_unroll(*second, **told)
     bars, ys_bar = cotangents(((lower, upper), ys))
-    above = testing.reference_gradients(
-        params[1], middle, carry[1], (bars[1], ys_bar), **OPTIONS[option]
-    )
-    below = testing.reference_gradients(
-        params[0], xs, carry[0], (bars[0], above.xs), **OPTIONS[option]
-    )
+    above = testing.reference_gradients(*second, cotangents=(bars[1], ys_bar), **told)
+    below = testing.reference_gradients(*first, cotangents=(bars[0], above.xs), **told)
     gradients = testing.Gradients(
         (below.params, above.params), below.xs, (below.carry, above.carry)
     )
@@ -174,17 +204,20 @@ def test_stack(option):
 def test_oracle_gradients_are_finite_differences(name):
     """The complex step against central differences, which share no line with it."""
     _, *point = problem(name)
-    arguments = {**OPTIONS["resets"], "reverse": True, **ORACLE.get(name, {})}
-    wanted = testing.reference_unroll(*point, **arguments)
-    bars = cotangents(wanted)
+    arguments = {**OPTIONS["resets"], "reverse": True}
+    oracle = registry.CELLS[name].oracle
+    bars = cotangents(testing.reference_unroll(oracle, *point, **arguments))
 
     def loss(point):
         terms = jax.tree.map(
-            lambda a, b: (a * b).sum(), testing.reference_unroll(*point, **arguments), bars
+            lambda a, b: (a * b).sum(),
+            testing.reference_unroll(oracle, *point, **arguments),
+            bars,
         )
         return sum(jax.tree.leaves(terms))
 
-    gradients = tuple(testing.reference_gradients(*point, bars, **arguments))
+    wanted = testing.reference_gradients(oracle, *point, cotangents=bars, **arguments)
+    gradients = tuple(wanted)
     direction = registry.randomise(point, seed=6)
     for leaf in range(len(jax.tree.leaves(point))):
         moved = [loss(along(point, direction, leaf, step)) for step in (1e-6, -1e-6)]
@@ -207,7 +240,7 @@ def test_oracle_lstm_by_hand():
     s = np.array([[LN3, -LN3, LN2, LN9]])
     params = rnnjax.LSTMParams(w_ih=s / 3, w_hh=s / 6, b=s[0] / 3)
     carry, ys = testing.reference_unroll(
-        params, np.ones((1, 1)), rnnjax.LSTMCarry(np.array([2.0]), np.array([2.0]))
+        testing.lstm(), params, np.ones((1, 1)), rnnjax.LSTMCarry(np.array([2.0]), np.array([2.0]))
     )
     np.testing.assert_allclose(carry.c, [0.75 * 0.6 + 0.25 * 2], rtol=1e-15)
     np.testing.assert_allclose(ys, [[0.9 * np.tanh(0.95)]], rtol=1e-15)
@@ -224,9 +257,8 @@ def test_oracle_gru_by_hand(reset):
     b = np.concatenate([[-LN3, LN3], [LN3, -LN3], np.array([LN2, LN3]) - inner])
     w_hh = np.concatenate([np.zeros((2, 4)), swap], axis=1)
     params = rnnjax.GRUParams(np.zeros((1, 6)), w_hh, b, b_hn)
-    carry, ys = testing.reference_unroll(
-        params, np.ones((1, 1)), rnnjax.GRUCarry(np.array([2.0, 1.0])), reset=reset
-    )
+    oracle, begin = testing.gru(reset=reset), rnnjax.GRUCarry(np.array([2.0, 1.0]))
+    carry, ys = testing.reference_unroll(oracle, params, np.ones((1, 1)), begin)
     wanted = [0.25 * 0.6 + 0.75 * 2, 0.75 * 0.8 + 0.25 * 1]
     np.testing.assert_allclose(carry.h, wanted, rtol=1e-15)
     np.testing.assert_allclose(ys[0], wanted, rtol=1e-15)
@@ -237,7 +269,7 @@ def test_oracle_elman_by_hand():
     initial = rnnjax.ElmanCarry(np.array([10.0]))
     params = rnnjax.ElmanParams(np.ones((1, 1)), np.ones((1, 1)), None, initial)
     xs = np.array([[1.0], [np.nan], [4.0]])
-    arguments = {"mask": [True, False, True], "activation": testing.relu}
+    oracle, mask = testing.elman(activation=testing.relu), [True, False, True]
     begin = rnnjax.ElmanCarry(np.array([-3.0]))
     for reverse, resets, wanted in [
         (False, [False, False, False], [0, 0, 4]),  # relu(1 - 3), hole, 4 + 0
@@ -247,20 +279,20 @@ def test_oracle_elman_by_hand():
         (True, [True, False, False], [11, 0, 1]),
     ]:
         carry, ys = testing.reference_unroll(
-            params, xs, begin, **arguments, resets=resets, reverse=reverse
+            oracle, params, xs, begin, mask=mask, resets=resets, reverse=reverse
         )
         np.testing.assert_array_equal(ys[:, 0], wanted)
         np.testing.assert_array_equal(carry.h, [wanted[0] if reverse else wanted[2]])
-    empty, _ = testing.reference_unroll(params, xs, begin, lengths=0)
+    empty, _ = testing.reference_unroll(oracle, params, xs, begin, lengths=0)
     np.testing.assert_array_equal(empty.h, begin.h)
-    fresh, _ = testing.reference_unroll(params, xs, lengths=0)
+    fresh, _ = testing.reference_unroll(oracle, params, xs, lengths=0)
     np.testing.assert_array_equal(fresh.h, [10.0])
 
 
 def test_oracle_refuses_what_it_does_not_know():
     xs = np.ones((2, 1))
-    with pytest.raises(TypeError, match="`params` must be of an LSTM, a GRU or an Elman cell"):
-        testing.reference_unroll(rnnjax.DenseParams(np.ones((1, 1))), xs)
     params = rnnjax.ElmanParams(np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(TypeError, match="`oracle` must be an Oracle, got function"):
+        testing.reference_unroll(testing.elman, params, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`mask` must have shape \(2,\), got \(3,\)"):
-        testing.reference_unroll(params, xs, mask=[True] * 3)
+        testing.reference_unroll(testing.elman(), params, xs, mask=[True] * 3)

@@ -41,6 +41,7 @@ SPECS = [
     Spec("gru, learned carry", "scan", num_steps=0),
     Spec("lstm, no bias", "scan, unroll 3", num_steps=4, features=1),
     Spec("elman", "scan", rows=0),
+    Spec("para lstm", "newton"),
 ]
 specs = st.sampled_from(SPECS)
 main_specs = st.sampled_from(SPECS[:4])
@@ -238,7 +239,7 @@ def test_any_number_of_batch_axes(way, batch):
     assert_close(got, ((folded(final, front), folded(ys, 1)), wanted))
 
 
-@pytest.mark.parametrize("method", registry.METHODS)
+@pytest.mark.parametrize("method", registry.methods_for("gru"))
 @ways
 def test_no_steps_at_all(way, method):
     spec = Spec("gru", method, num_steps=0)

@@ -1,24 +1,19 @@
-"""Oracles for tests, yours too: the cells once more, in plain NumPy, from the equations.
+"""A sequence run by an oracle: float64, one row after the other, one step after the other.
 
-They share no code with the library: float64, one row after the other, one step after the other,
-no JAX arithmetic. Gradients come from the complex step, so no automatic differentiation has
+No JAX arithmetic. Gradients come from the complex step, so no automatic differentiation has
 touched them, and they are exact to rounding.
 """
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.cells import ElmanCarry, ElmanParams, GRUCarry, GRUParams, LSTMCarry, LSTMParams
-
-Params: TypeAlias = LSTMParams | GRUParams | ElmanParams
-Activation: TypeAlias = Callable[[Any], Any]
+from rnnjax.testing.oracle import Oracle
 
 TINY = 1e-30  # far below rounding, so that its square vanishes and the derivative is exact
 NUMBERS_AT_ONCE = 2_000_000  # bounds the memory of the copies that gradients are taken from
@@ -32,18 +27,9 @@ class Gradients(NamedTuple):
     carry: PyTree
 
 
-def sigmoid(x: Any) -> Any:
-    """The logistic function, in a form that never overflows."""
-    return 0.5 + 0.5 * np.tanh(0.5 * x)
-
-
-def relu(x: Any) -> Any:
-    """The positive part; the real part of complex numbers decides."""
-    return np.where(x.real > 0, x, np.zeros_like(x))
-
-
 def reference_unroll(
-    params: Params,
+    oracle: Oracle,
+    params: PyTree,
     xs: Any,
     carry: PyTree = None,
     *,
@@ -51,72 +37,63 @@ def reference_unroll(
     mask: Any = None,
     resets: Any = None,
     reverse: bool = False,
-    reset: Literal["after", "before"] = "after",
-    gate_activation: Activation = sigmoid,
-    activation: Activation = np.tanh,
 ) -> tuple[PyTree, np.ndarray]:
-    """Run the cell that `params` belong to over the leading (time) axis of `xs`.
+    """Run an oracle over the leading (time) axis of `xs`.
 
     Means what `rnnjax.unroll` means: on an invalid step nothing happens (a reset neither) and
     the output is zero; before a valid step with a reset the initial carry, a learned one too,
     replaces the carry.
 
     Args:
-        params: of an LSTM, a GRU or an Elman cell; their class says which.
+        oracle: of the cell, such as `rnnjax.testing.lstm()`.
+        params: of the cell.
         xs: inputs, `(T, *batch, D)`.
-        carry: where to begin; None means the learned initial carry, or zero.
+        carry: where to begin; None means the initial carry.
         lengths: valid steps of each row, `(*batch,)`; None means T.
         mask: True on valid steps, `(T, *batch)`; None means all.
         resets: True where the initial carry replaces the carry, `(T, *batch)`; None means nowhere.
         reverse: read from the last step to the first; `ys[t]` still answers `xs[t]`.
-        reset: where the reset gate of a GRU acts.
-        gate_activation: of the gates.
-        activation: of what is not a gate, such as `np.tanh` or `rnnjax.testing.relu`.
 
     Returns:
         The final carry, and the outputs `ys`, `(T, *batch, H)`; NumPy arrays in float64.
 
     Raises:
-        TypeError: if `params` are of another cell.
+        TypeError: if `oracle` is none.
         ValueError: if lengths, mask or resets have the wrong shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np, rnnjax
-        >>> cell = rnnjax.gru(5, reset="before")
+        >>> cell, oracle = rnnjax.gru(5, reset="before"), rnnjax.testing.gru(reset="before")
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> xs = jnp.ones((7, 2, 3))
         >>> _, ys = rnnjax.unroll(cell, params, xs, lengths=[7, 4])
-        >>> _, wanted = rnnjax.testing.reference_unroll(params, xs, lengths=[7, 4], reset="before")
+        >>> _, wanted = rnnjax.testing.reference_unroll(oracle, params, xs, lengths=[7, 4])
         >>> np.testing.assert_allclose(ys, wanted, atol=1e-6)
     """
     params, xs, carry = _float64((params, xs, carry))
-    plan = _plan(xs.shape[:-1], lengths, mask, resets, reverse)
-    step = _step(params, reset, gate_activation, activation)
+    plan = _plan(oracle, xs.shape, lengths, mask, resets, reverse)
     alone = jax.tree.map(lambda a: a[None], (params, xs, carry))
-    return jax.tree.map(lambda a: a[0], _run(step, plan, *alone))
+    return jax.tree.map(lambda a: a[0], _run(oracle, plan, *alone))
 
 
 def reference_gradients(
-    params: Params,
+    oracle: Oracle,
+    params: PyTree,
     xs: Any,
     carry: PyTree,
-    cotangents: tuple[PyTree, Any],
     *,
+    cotangents: tuple[PyTree, Any],
     lengths: Any = None,
     mask: Any = None,
     resets: Any = None,
     reverse: bool = False,
-    reset: Literal["after", "before"] = "after",
-    gate_activation: Activation = sigmoid,
-    activation: Activation = np.tanh,
 ) -> Gradients:
     r"""Differentiate one number made of everything that `reference_unroll` returns.
 
     $$ L = \sum \bar c \, c_T + \sum \bar y \, y, \qquad L'(\theta) = Im L(\theta + i e) / e $$
 
-    Activations must take complex numbers, as NumPy's own functions do.
-
     Args:
+        oracle: as for `reference_unroll`.
         params: as for `reference_unroll`.
         xs: as for `reference_unroll`.
         carry: as for `reference_unroll`; of None there is no gradient.
@@ -126,9 +103,6 @@ def reference_gradients(
         mask: see there.
         resets: see there.
         reverse: see there.
-        reset: see there.
-        gate_activation: see there.
-        activation: see there.
 
     Returns:
         The gradients of params, inputs and carry, in float64.
@@ -139,22 +113,21 @@ def reference_gradients(
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np, rnnjax
-        >>> cell = rnnjax.lstm(5)
+        >>> cell, oracle = rnnjax.lstm(5), rnnjax.testing.lstm()
         >>> params, xs = cell.init(jax.random.key(0), in_features=3), jnp.ones((7, 2, 3))
         >>> out, vjp = jax.vjp(lambda p: rnnjax.unroll(cell, p, xs), params)
-        >>> wanted = rnnjax.testing.reference_gradients(params, xs, None, out)
+        >>> wanted = rnnjax.testing.reference_gradients(oracle, params, xs, None, cotangents=out)
         >>> np.testing.assert_allclose(vjp(out)[0].w_hh, wanted.params.w_hh, rtol=1e-4)
 
     Reference: Squire & Trapp, *Using complex variables to estimate derivatives of real
     functions* (1998).
     """
     point = _float64((params, xs, carry))
-    plan = _plan(point[1].shape[:-1], lengths, mask, resets, reverse)
-    step = _step(params, reset, gate_activation, activation)
+    plan = _plan(oracle, point[1].shape, lengths, mask, resets, reverse)
     weights = jax.tree.leaves(_float64(cotangents))
 
     def slopes(first: int, count: int) -> Any:
-        outputs = jax.tree.leaves(_run(step, plan, *_moved(point, first, count)))
+        outputs = jax.tree.leaves(_run(oracle, plan, *_moved(point, first, count)))
         terms = zip(weights, outputs, strict=True)
         return sum((w * y.imag).reshape(count, -1).sum(1) for w, y in terms) / TINY
 
@@ -162,15 +135,23 @@ def reference_gradients(
 
 
 class _Plan(NamedTuple):
-    """What happens when: steps in reading order, and flags `(T, rows)`."""
+    """What happens when: batch axes, steps in reading order, and flags `(T, rows)`."""
 
+    batch: tuple[int, ...]
     order: range
     valid: np.ndarray
     restart: np.ndarray
 
 
-def _plan(lead: tuple[int, ...], lengths: Any, mask: Any, resets: Any, reverse: bool) -> _Plan:
+def _plan(
+    oracle: Any, shape: tuple[int, ...], lengths: Any, mask: Any, resets: Any, reverse: bool
+) -> _Plan:
     """Make lengths, mask and resets one pair of flags, with the batch axes flattened."""
+    if not isinstance(oracle, Oracle):
+        way_out = "make one with rnnjax.testing.lstm() or rnnjax.testing.Oracle(...)"
+        wanted, got = "be an Oracle", _checks.kind(oracle)
+        _checks.refuse("reference_unroll", "oracle", wanted, got, way_out, error=TypeError)
+    lead = shape[: len(shape) - oracle.input_rank]
     num_steps, batch = lead[0], lead[1:]
     valid = np.ones(lead, bool) if mask is None else _shaped("mask", mask, lead, bool)
     if lengths is not None:
@@ -178,7 +159,8 @@ def _plan(lead: tuple[int, ...], lengths: Any, mask: Any, resets: Any, reverse: 
         valid = valid & (steps < _shaped("lengths", lengths, batch, int))
     restart = np.zeros(lead, bool) if resets is None else _shaped("resets", resets, lead, bool)
     order, rows = range(num_steps), (num_steps, math.prod(batch))
-    return _Plan(order[::-1] if reverse else order, valid.reshape(rows), restart.reshape(rows))
+    turned = order[::-1] if reverse else order
+    return _Plan(batch, turned, valid.reshape(rows), restart.reshape(rows))
 
 
 def _shaped(argument: str, value: Any, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -190,86 +172,29 @@ def _shaped(argument: str, value: Any, shape: tuple[int, ...], dtype: type) -> n
 
 
 def _run(
-    step: Callable[..., Any], plan: _Plan, params: Any, xs: np.ndarray, carry: Any
+    oracle: Oracle, plan: _Plan, params: Any, xs: np.ndarray, carry: Any
 ) -> tuple[PyTree, np.ndarray]:
     """Run all copies, which lie along the leading axis of every array, side by side."""
-    copies, batch, width = xs.shape[0], xs.shape[2:-1], params.w_hh.shape[1]
     num_steps, rows = plan.valid.shape
-    fresh, begin = _fresh(params), carry
+    copies, axes = xs.shape[0], len(plan.batch)
+    xs = xs.reshape(copies, num_steps, rows, *xs.shape[2 + axes :])
+    fresh = oracle.fresh(params, np.zeros_like(xs, shape=(copies, *xs.shape[3:])))
     if carry is None:
-        begin = jax.tree.map(lambda a: np.repeat(a[:, None], rows, axis=1), fresh)
-    begin = jax.tree.map(lambda a: a.reshape(copies, rows, width), begin)
-    xs = xs.reshape(copies, num_steps, rows, xs.shape[-1])
-
-    final = jax.tree.map(np.copy, begin)
-    ys = np.zeros((copies, num_steps, rows, width), xs.dtype)
+        final = jax.tree.map(lambda a: np.repeat(a[:, None], rows, axis=1), fresh)
+    else:
+        final = jax.tree.map(lambda a: a.reshape(copies, rows, *a.shape[1 + axes :]).copy(), carry)
+    _, like = oracle.step(params, fresh, np.zeros_like(xs, shape=(copies, *xs.shape[3:])))
+    ys = np.zeros((copies, num_steps, rows, *like.shape[1:]), xs.dtype)
     for row in range(rows):
-        state = jax.tree.map(lambda a, row=row: a[:, row], begin)
+        state = jax.tree.map(lambda a, row=row: a[:, row], final)
         for t in plan.order:
             if plan.valid[t, row]:
                 state = fresh if plan.restart[t, row] else state
-                state = step(params, state, xs[:, t, row])
-                ys[:, t, row] = state.h
-        for total, part in zip(final, state, strict=True):
+                state, ys[:, t, row] = oracle.step(params, state, xs[:, t, row])
+        for total, part in zip(jax.tree.leaves(final), jax.tree.leaves(state), strict=True):
             total[:, row] = part
-    final = jax.tree.map(lambda a: a.reshape(copies, *batch, width), final)
-    return final, ys.reshape(copies, num_steps, *batch, width)
-
-
-def _fresh(params: Params) -> Any:
-    """The initial carry of one row, `(copies, H)`: the learned one, or zero."""
-    if params.initial is not None:
-        return params.initial
-    zeros: Any = np.zeros_like(params.w_hh[:, 0, : params.w_hh.shape[1]])
-    if isinstance(params, LSTMParams):
-        return LSTMCarry(zeros, zeros)
-    return GRUCarry(zeros) if isinstance(params, GRUParams) else ElmanCarry(zeros)
-
-
-def _step(params: Params, reset: str, gate: Activation, squash: Activation) -> Callable[..., Any]:
-    """The equations of the cell that the params belong to."""
-    before = _checks.choice("reference_unroll", "reset", reset, ("after", "before")) == "before"
-    if isinstance(params, LSTMParams):
-        return functools.partial(_lstm, gate=gate, squash=squash)
-    if isinstance(params, GRUParams):
-        return functools.partial(_gru, gate=gate, squash=squash, before=before)
-    if isinstance(params, ElmanParams):
-        return functools.partial(_elman, squash=squash)
-    way_out = "write the loop by hand for a cell of your own"
-    wanted, got = "be of an LSTM, a GRU or an Elman cell", _checks.describe(params)
-    _checks.refuse("reference_unroll", "params", wanted, got, way_out, error=TypeError)
-
-
-def _elman(p: Any, carry: Any, x: Any, *, squash: Activation) -> ElmanCarry:
-    return ElmanCarry(squash(_input(p, x) + _dot(carry.h, p.w_hh)))
-
-
-def _lstm(p: Any, carry: Any, x: Any, *, gate: Activation, squash: Activation) -> LSTMCarry:
-    i, f, g, o = np.split(_input(p, x) + _dot(carry.h, p.w_hh), 4, axis=-1)
-    c = gate(f) * carry.c + gate(i) * squash(g)
-    return LSTMCarry(gate(o) * squash(c), c)
-
-
-def _gru(
-    p: Any, carry: Any, x: Any, *, gate: Activation, squash: Activation, before: bool
-) -> GRUCarry:
-    a_r, a_z, a_n = np.split(_input(p, x), 3, axis=-1)
-    w_r, w_z, w_n = np.split(p.w_hh, 3, axis=-1)
-    r, z = gate(a_r + _dot(carry.h, w_r)), gate(a_z + _dot(carry.h, w_z))
-    if before:
-        q = _dot(r * carry.h, w_n)
-    else:
-        q = r * (_dot(carry.h, w_n) + (0.0 if p.b_hn is None else p.b_hn))
-    return GRUCarry((1 - z) * squash(a_n + q) + z * carry.h)
-
-
-def _input(p: Any, x: Any) -> Any:
-    return _dot(x, p.w_ih) if p.b is None else _dot(x, p.w_ih) + p.b
-
-
-def _dot(x: Any, w: Any) -> Any:
-    """One product a copy: `(copies, D) x (copies, D, G) -> (copies, G)`."""
-    return np.matmul(x[:, None], w)[:, 0]
+    final = jax.tree.map(lambda a: a.reshape(copies, *plan.batch, *a.shape[2:]), final)
+    return final, ys.reshape(copies, num_steps, *plan.batch, *ys.shape[3:])
 
 
 def _float64(tree: PyTree) -> Any:

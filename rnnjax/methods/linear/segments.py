@@ -1,0 +1,48 @@
+"""One step after the other, in little memory."""
+
+import dataclasses
+
+from rnnjax import _checks
+from rnnjax._typing import PyTree
+from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.chunked import in_segments
+from rnnjax.methods.linear.solvers import one_by_one
+from rnnjax.methods.linear.steps import run_linear, why_not_linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """Run a linear cell segment by segment, with what a segment needs in the cache.
+
+    Inputs of a segment are projected together, then its steps taken one after the other. A
+    gradient computes each segment once more, so that little beside the outputs is kept. Numbers
+    are those of `Scan`. First derivatives in reverse mode only.
+
+    Attributes:
+        segment: steps of a segment.
+
+    Raises:
+        ValueError: if `segment` is below 1.
+    """
+
+    segment: int = 256
+
+    def __post_init__(self) -> None:
+        _checks.size("Linear", "segment", self.segment)
+
+    def why_not(self, call: Call) -> str | None:
+        """Linear cells only."""
+        return why_not_linear(call)
+
+    def run(self, call: Call) -> tuple[PyTree, PyTree]:
+        """Segment by segment."""
+        if not call.num_steps:
+            return scan_steps(call)
+        if call.num_steps <= self.segment:
+            return run_segment(call)
+        return in_segments(run_segment, call, self.segment)
+
+
+def run_segment(call: Call) -> tuple[PyTree, PyTree]:
+    """All steps of one segment; there may be none in what is left over."""
+    return run_linear(call, one_by_one) if call.num_steps else scan_steps(call)
