@@ -70,10 +70,11 @@ def rate(function: str, argument: str, value: Any) -> float:
     return value
 
 
-def divisor(function: str, argument: str, value: Any, of: str, whole: int) -> int:
-    """A count of equal parts."""
-    if whole % size(function, argument, value):
-        refuse(function, argument, f"divide {of} = {whole}", value, "choose a divisor of it")
+def heads(function: str, value: Any, width: int) -> int:
+    """A number of heads that share the units equally."""
+    if width % size(function, "num_heads", value):
+        way_out = "every head has as many units"
+        refuse(function, "num_heads", f"divide hidden_features = {width}", value, way_out)
     return int(value)
 
 

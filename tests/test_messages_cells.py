@@ -28,7 +28,7 @@ REFUSED = {
     "heads": (
         lambda w: rnnjax.rg_lru(6, num_heads=4),
         VALUE,
-        "rg_lru: `num_heads` must divide hidden_features = 6, got 4; choose a divisor of it.",
+        "rg_lru: `num_heads` must divide hidden_features = 6, got 4; every head has as many units.",
     ),
     "radii in the wrong order": (
         lambda w: rnnjax.rg_lru(6, min_radius=0.9, max_radius=0.5),
@@ -87,6 +87,38 @@ REFUSED = {
         lambda w: rnnjax.Associative(2.5),
         TYPE,
         "Associative: `chunk` must be a whole number, got float 2.5; give an int.",
+    ),
+    "mlstm, heads that cannot share": (
+        lambda w: rnnjax.mlstm(5, num_heads=2),
+        VALUE,
+        "mlstm: `num_heads` must divide hidden_features = 5, got 2; every head has as many units.",
+    ),
+    "mlstm, no heads": (
+        lambda w: rnnjax.mlstm(5, num_heads=0),
+        VALUE,
+        "mlstm: `num_heads` must be at least 1, got 0; give the width or count that is meant.",
+    ),
+    "mlstm, no keys": (
+        lambda w: rnnjax.mlstm(5, key_features=0),
+        VALUE,
+        "mlstm: `key_features` must be at least 1, got 0; give the width or count that is meant.",
+    ),
+    "mlstm, one forget bias": (
+        lambda w: rnnjax.mlstm(5, forget_bias=3.0),
+        TYPE,
+        "mlstm: `forget_bias` must be the first and the last head's, got float 3.0; "
+        "give it as (3.0, 6.0).",
+    ),
+    "mlstm, three forget biases": (
+        lambda w: rnnjax.mlstm(5, forget_bias=(1.0, 2.0, 3.0)),
+        VALUE,
+        "mlstm: `forget_bias` must be two numbers, got 3 numbers; those between are spread evenly.",
+    ),
+    "mlstm, five initialisers": (
+        lambda w: rnnjax.mlstm(5, w_ih_init=(jax.nn.initializers.ones,) * 5),
+        VALUE,
+        "mlstm: `w_ih_init` must name 6 gates, got 5; "
+        "give one for all gates, or a tuple with one a gate.",
     ),
 }
 

@@ -123,10 +123,7 @@ def mlstm(
     Reference: Beck et al., *xLSTM: extended long short-term memory* (2024).
     """
     width = _checks.size("mlstm", "hidden_features", hidden_features)
-    heads = _checks.size("mlstm", "num_heads", num_heads)
-    if width % heads:
-        wanted, way_out = f"be a multiple of num_heads = {heads}", "heads share it equally"
-        _checks.refuse("mlstm", "hidden_features", wanted, width, way_out)
+    heads = _checks.heads("mlstm", num_heads, width)
     keys = width // heads
     if key_features is not None:
         keys = _checks.size("mlstm", "key_features", key_features)

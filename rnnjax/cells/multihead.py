@@ -113,7 +113,7 @@ def multihead_lstm(
         w_hh_init=w_hh_init,
         dtypes=precision("multihead_lstm", dtype, param_dtype, carry_dtype),
     )
-    heads = divisor("multihead_lstm", parts.width, num_heads)
+    heads = _checks.heads("multihead_lstm", num_heads, parts.width)
     draw_bias = lstm_bias("multihead_lstm", forget_bias)
 
     def init(key, in_features):
@@ -186,7 +186,7 @@ def multihead_gru(
         w_hh_init=w_hh_init,
         dtypes=precision("multihead_gru", dtype, param_dtype, carry_dtype),
     )
-    heads = divisor("multihead_gru", parts.width, num_heads)
+    heads = _checks.heads("multihead_gru", num_heads, parts.width)
     draw_bias = gru_bias("multihead_gru", update_bias)
 
     def init(key, in_features):
@@ -240,13 +240,3 @@ def weights(
         for k in jax.random.split(key_hh, heads)
     ]
     return w_ih, jnp.stack(blocks), key_b
-
-
-def divisor(function: str, width: int, num_heads: Any) -> int:
-    """A number of heads that share the units equally."""
-    heads = _checks.size(function, "num_heads", num_heads)
-    if width % heads:
-        way_out = "every head has as many units"
-        wanted = f"divide hidden_features = {width}"
-        _checks.refuse(function, "num_heads", wanted, heads, way_out)
-    return heads

@@ -78,7 +78,7 @@ def rg_lru(
     efficient language models* (2024).
     """
     width = _checks.size("rg_lru", "hidden_features", hidden_features)
-    heads = _checks.divisor("rg_lru", "num_heads", num_heads, "hidden_features", width)
+    heads = _checks.heads("rg_lru", num_heads, width)
     sharp = _checks.real("rg_lru", "sharpness", sharpness)
     radii = _checks.interval("rg_lru", ("min_radius", "max_radius"), (min_radius, max_radius))
     _checks.flag("rg_lru", "learned_carry", learned_carry)

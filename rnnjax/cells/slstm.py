@@ -18,7 +18,7 @@ from rnnjax.cells.initializers import (
     lstm_bias,
     orthogonal,
 )
-from rnnjax.cells.multihead import divisor, head_matmul, weights
+from rnnjax.cells.multihead import head_matmul, weights
 
 
 class SLSTMCarry(NamedTuple):
@@ -116,7 +116,7 @@ def slstm(
         w_hh_init=w_hh_init,
         dtypes=precision("slstm", dtype, param_dtype, carry_dtype),
     )
-    heads = divisor("slstm", parts.width, num_heads)
+    heads = _checks.heads("slstm", num_heads, parts.width)
     exponential = _checks.flag("slstm", "exponential_forget", exponential_forget)
     draw_bias = lstm_bias("slstm", forget_bias)
 

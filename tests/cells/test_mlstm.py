@@ -12,13 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from messages import no_type_checker
 
 import rnnjax
 from rnnjax import testing
 from rnnjax.cells import MLSTMCarry, MLSTMParams
-
-__all__ = ["no_type_checker"]
 
 T, B, D, H, N, K = 7, 3, 4, 6, 2, 2  # K: key features
 I = slice(2 * N * K + H, 2 * N * K + H + N)  # where gates stand, behind q, k and v
@@ -29,7 +26,7 @@ methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 kinds = pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
-exact = functools.partial(compare.assert_close, rtol=1e-11, atol=1e-13)
+assert_exact = functools.partial(compare.assert_close, rtol=1e-11, atol=1e-13)
 
 
 @functools.cache
@@ -119,13 +116,13 @@ def by_scan(option, reverse):
 def test_every_size_of_a_chunk_is_the_scan(x64, size, option, reverse):
     cell, *point = problem()
     got = graded(cell, rnnjax.Chunkwise(size), **OPTIONS[option], reverse=reverse)(*point)
-    exact(got, by_scan(option, reverse))
+    assert_exact(got, by_scan(option, reverse))
 
 
 @pytest.mark.parametrize("num_steps", [0, 1])
 def test_no_steps_and_one(x64, num_steps):
     cell, *point = problem(num_steps=num_steps)
-    exact(*(graded(cell, method)(*point) for method in METHODS.values()))
+    assert_exact(*(graded(cell, method)(*point) for method in METHODS.values()))
 
 
 @pytest.mark.parametrize("batch", [(), (2, 3), (2, 1, 3)], ids=str)
@@ -134,7 +131,7 @@ def test_any_number_of_batch_axes(x64, batch):
     xs = registry.inputs(T, *batch, D, dtype=jnp.float64)
     carry = registry.randomise(cell.init_carry(params, xs[0]), seed=2)
     options = {name: flag.reshape(T, *batch) for name, flag in holes(np.prod(batch)).items()}
-    exact(*(graded(cell, m, **options)(params, xs, carry) for m in METHODS.values()))
+    assert_exact(*(graded(cell, m, **options)(params, xs, carry) for m in METHODS.values()))
 
 
 def holes(rows):
@@ -201,8 +198,8 @@ def test_rows_that_start_at_different_times_are_rows_alone(x64, method, reverse)
     final, ys = run(jnp.where(mask[..., None], xs, jnp.nan), mask=mask)
     for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
         own_final, own_ys = run(xs[start:end, row])
-        exact(jax.tree.map(lambda a, n=row: a[n], final), own_final)
-        exact(ys[start:end, row], own_ys)
+        assert_exact(jax.tree.map(lambda a, n=row: a[n], final), own_final)
+        assert_exact(ys[start:end, row], own_ys)
         assert not ys[:start, row].any() and not ys[end:, row].any()
     assert np.isneginf(final.m[2]).all() and not final.c[2].any()
 
@@ -221,9 +218,9 @@ def test_gradients_of_rows_that_start_late_are_finite_and_those_of_the_rows(x64,
 
     params_bar, xs_bar = gradient(xs, mask=mask)
     alone = [gradient(xs[start:, row]) for row, start in ((0, 0), (1, 4))]
-    exact(params_bar, jax.tree.map(jnp.add, alone[0][0], alone[1][0]))
-    exact(xs_bar[:, 0], alone[0][1])
-    exact(xs_bar[4:, 1], alone[1][1])
+    assert_exact(params_bar, jax.tree.map(jnp.add, alone[0][0], alone[1][0]))
+    assert_exact(xs_bar[:, 0], alone[0][1])
+    assert_exact(xs_bar[4:, 1], alone[1][1])
     assert not xs_bar[:4, 1].any() and not xs_bar[:, 2].any()
 
 
@@ -362,49 +359,3 @@ def test_chunkwise_refuses_other_equations():
     cell, params, xs, _ = problem(jnp.float32)
     with pytest.raises(ValueError, match="cannot, got it knows the mLSTM, and this cell is"):
         rnnjax.unroll(rnnjax.with_carries(cell), params, xs, method=rnnjax.Chunkwise())
-
-
-REFUSED = {
-    "heads that cannot share": (
-        lambda: rnnjax.mlstm(5, num_heads=2),
-        ValueError,
-        "mlstm: `hidden_features` must be a multiple of num_heads = 2, got 5; "
-        "heads share it equally.",
-    ),
-    "no heads": (
-        lambda: rnnjax.mlstm(5, num_heads=0),
-        ValueError,
-        "mlstm: `num_heads` must be at least 1, got 0; give the width or count that is meant.",
-    ),
-    "no keys": (
-        lambda: rnnjax.mlstm(5, key_features=0),
-        ValueError,
-        "mlstm: `key_features` must be at least 1, got 0; give the width or count that is meant.",
-    ),
-    "one forget bias": (
-        lambda: rnnjax.mlstm(5, forget_bias=3.0),
-        TypeError,
-        "mlstm: `forget_bias` must be the first and the last head's, got float 3.0; "
-        "give it as (3.0, 6.0).",
-    ),
-    "three forget biases": (
-        lambda: rnnjax.mlstm(5, forget_bias=(1.0, 2.0, 3.0)),
-        ValueError,
-        "mlstm: `forget_bias` must be two numbers, got 3 numbers; those between are spread evenly.",
-    ),
-    "five initialisers": (
-        lambda: rnnjax.mlstm(5, w_ih_init=(jax.nn.initializers.ones,) * 5),
-        ValueError,
-        "mlstm: `w_ih_init` must name 6 gates, got 5; "
-        "give one for all gates, or a tuple with one a gate.",
-    ),
-}
-
-
-@pytest.mark.usefixtures("no_type_checker")
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_one_sentence(name):
-    call, error, message = REFUSED[name]
-    with pytest.raises(error) as caught:
-        call()
-    assert str(caught.value) == message
