@@ -193,9 +193,6 @@ METHODS = {
     "newton": rnnjax.Newton(fallback="nan"),
 }
 
-# Those that compute in any dtype.
-EXACT = dict(METHODS)
-
 # Those of one family of cells.
 METHODS["chunkwise of 3"] = rnnjax.Chunkwise(3)
 
@@ -262,6 +259,12 @@ def serves(method: str, name: str) -> bool:
 def methods_for(name: str) -> list[str]:
     """The methods that run a cell."""
     return [method for method in METHODS if serves(method, name)]
+
+
+def exact_methods(name: str) -> list:
+    """The methods themselves, of those that run a cell in any dtype."""
+    found = [METHODS[method] for method in methods_for(name)]
+    return [method for method in found if not isinstance(method, InFloat32)]
 
 
 # Cells with loops of their own, which read every option; others all share one loop.

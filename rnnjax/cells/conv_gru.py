@@ -12,7 +12,7 @@ from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.conv import Padding, conv, convolve
 from rnnjax.cells.dtypes import precision
-from rnnjax.cells.gru import GRUCarry, GRUParams, gru_step, gru_step_reset_before
+from rnnjax.cells.gru import GRUCarry, gru_step, gru_step_reset_before
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -140,9 +140,5 @@ def conv_gru(
         return ConvGRUParams(w_ih, w_hh, b, b_hn, parts.initial())
 
     advance = gru_step if after else gru_step_reset_before
-    advance = functools.partial(advance, gate_activation=gate, activation=squash, product=convolve)
-
-    def step(params, carry, z):
-        return advance(GRUParams(*params), carry, z)
-
+    step = functools.partial(advance, gate_activation=gate, activation=squash, product=convolve)
     return parts.cell(init, step)

@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.conv import Padding, conv, convolve
-from rnnjax.cells.dtypes import precision, promote
+from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -19,8 +19,8 @@ from rnnjax.cells.initializers import (
     lstm_bias,
     orthogonal,
 )
-from rnnjax.cells.lstm import LSTMCarry, lstm_gates
-from rnnjax.cells.peephole import peephole_gates
+from rnnjax.cells.lstm import LSTMCarry, lstm_step
+from rnnjax.cells.peephole import peephole_lstm_step
 
 
 class ConvLSTMParams(NamedTuple):
@@ -141,27 +141,6 @@ def conv_lstm(
         p = jnp.zeros((3, parts.width), parts.dtypes.params) if peepholes else None
         return ConvLSTMParams(w_ih, w_hh, b, p, parts.initial())
 
-    step = functools.partial(conv_lstm_step, gate_activation=gate, activation=squash)
+    advance = peephole_lstm_step if peepholes else lstm_step
+    step = functools.partial(advance, gate_activation=gate, activation=squash, product=convolve)
     return parts.cell(init, step)
-
-
-def conv_lstm_step(
-    params: ConvLSTMParams,
-    carry: LSTMCarry,
-    z: Float[Array, "*places G"],
-    *,
-    gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
-    activation: Callable[[Array], Array] = jnp.tanh,
-) -> tuple[LSTMCarry, Float[Array, "*places H"]]:
-    """Advance a convolutional LSTM by one step; `w_hh` and `p` are read of the params.
-
-    Dtypes are those of `lstm_step`.
-    """
-    dtype = promote(z.dtype, carry.h.dtype)
-    s = z.astype(dtype) + convolve(carry.h, params.w_hh, z.dtype, dtype)
-    if params.p is None:
-        gates = lstm_gates
-    else:
-        gates = functools.partial(peephole_gates, params.p)
-    carry, h = gates(s, carry, gate_activation=gate_activation, activation=activation)
-    return carry, h.astype(z.dtype)

@@ -142,7 +142,7 @@ def gru(
 
 
 def gru_step(
-    params: GRUParams,
+    params: Any,
     carry: GRUCarry,
     z: Float[Array, "*batch G"],
     *,
@@ -150,7 +150,7 @@ def gru_step(
     activation: Callable[[Array], Array] = jnp.tanh,
     product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset after the product by one step; one `product`."""
+    """Advance a GRU with reset after by one step: one `product` of h and `w_hh`, and `b_hn`."""
     dtype = promote(z.dtype, carry.h.dtype)
     q = product(carry.h, params.w_hh, z.dtype, dtype)
     carry, h = gru_gates(
@@ -187,7 +187,7 @@ def gru_gates(
 
 
 def gru_step_reset_before(
-    params: GRUParams,
+    params: Any,
     carry: GRUCarry,
     z: Float[Array, "*batch G"],
     *,
@@ -195,7 +195,7 @@ def gru_step_reset_before(
     activation: Callable[[Array], Array] = jnp.tanh,
     product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a GRU with reset before the product by one step; two dependent ones."""
+    """Advance a GRU with reset before by one step: two `product`s, one of which waits."""
     dtype = promote(z.dtype, carry.h.dtype)
     width = carry.h.shape[-1]
     x_r, x_z, x_n = jnp.split(z.astype(dtype), 3, axis=-1)

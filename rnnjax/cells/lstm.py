@@ -128,20 +128,21 @@ def lstm(
 
 
 def lstm_step(
-    params: LSTMParams,
+    params: Any,
     carry: LSTMCarry,
     z: Float[Array, "*batch G"],
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
     """Advance an LSTM by one step; only `w_hh` is read of the params.
 
-    The matmul takes its inputs in the dtype of `z`; gates are computed in that of the carry
-    where it is wider.
+    The `product` of h and `w_hh` takes its inputs in the dtype of `z`; gates are computed in
+    that of the carry where it is wider.
     """
     dtype = promote(z.dtype, carry.h.dtype)
-    s = z.astype(dtype) + matmul(carry.h, params.w_hh, z.dtype, dtype)
+    s = z.astype(dtype) + product(carry.h, params.w_hh, z.dtype, dtype)
     carry, h = lstm_gates(s, carry, gate_activation=gate_activation, activation=activation)
     return carry, h.astype(z.dtype)
 

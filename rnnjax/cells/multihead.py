@@ -1,5 +1,6 @@
 """The LSTM and the GRU whose recurrent weights are block-diagonal: heads that do not mix."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +10,8 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float, Key
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import DenseParts, dense
-from rnnjax.cells.dtypes import precision, promote
-from rnnjax.cells.gru import GRUCarry, gru_gates
+from rnnjax.cells.dtypes import precision
+from rnnjax.cells.gru import GRUCarry, gru_step
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -20,7 +21,7 @@ from rnnjax.cells.initializers import (
     orthogonal,
     packed,
 )
-from rnnjax.cells.lstm import LSTMCarry, lstm_gates
+from rnnjax.cells.lstm import LSTMCarry, lstm_step
 
 
 class MultiheadLSTMParams(NamedTuple):
@@ -121,7 +122,7 @@ def multihead_lstm(
         b = draw_bias(key_b, parts.width, parts.dtypes.params)
         return MultiheadLSTMParams(w_ih, w_hh, b, parts.initial())
 
-    return parts.cell(init, multihead_lstm_step)
+    return parts.cell(init, functools.partial(lstm_step, product=head_matmul))
 
 
 @value
@@ -195,27 +196,7 @@ def multihead_gru(
         b_hn = jnp.zeros(parts.width, parts.dtypes.params)
         return MultiheadGRUParams(w_ih, w_hh, b, b_hn, parts.initial())
 
-    return parts.cell(init, multihead_gru_step)
-
-
-def multihead_lstm_step(
-    params: MultiheadLSTMParams, carry: LSTMCarry, z: Float[Array, "*batch G"]
-) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
-    """Advance a multi-head LSTM by one step; only `w_hh` is read of the params."""
-    dtype = promote(z.dtype, carry.h.dtype)
-    s = z.astype(dtype) + head_matmul(carry.h, params.w_hh, z.dtype, dtype)
-    carry, h = lstm_gates(s, carry)
-    return carry, h.astype(z.dtype)
-
-
-def multihead_gru_step(
-    params: MultiheadGRUParams, carry: GRUCarry, z: Float[Array, "*batch G"]
-) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
-    """Advance a multi-head GRU by one step; `w_hh` and `b_hn` are read of the params."""
-    dtype = promote(z.dtype, carry.h.dtype)
-    q = head_matmul(carry.h, params.w_hh, z.dtype, dtype)
-    carry, h = gru_gates(z.astype(dtype), q, carry, params.b_hn)
-    return carry, h.astype(z.dtype)
+    return parts.cell(init, functools.partial(gru_step, product=head_matmul))
 
 
 def head_matmul(

@@ -100,28 +100,21 @@ def peephole_lstm(
 
 
 def peephole_lstm_step(
-    params: PeepholeLSTMParams, carry: LSTMCarry, z: Float[Array, "*batch G"]
-) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
-    """Advance a peephole LSTM by one step; `w_hh` and `p` are read of the params."""
-    dtype = promote(z.dtype, carry.h.dtype)
-    s = z.astype(dtype) + matmul(carry.h, params.w_hh, z.dtype, dtype)
-    carry, h = peephole_gates(params.p, s, carry)
-    return carry, h.astype(z.dtype)
-
-
-def peephole_gates(
-    p: Float[Array, "3 H"],
-    s: Float[Array, "*batch G"],
+    params: Any,
     carry: LSTMCarry,
+    z: Float[Array, "*batch G"],
     *,
     gate_activation: Callable[[Array], Array] = jax.nn.sigmoid,
     activation: Callable[[Array], Array] = jnp.tanh,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
-    """What `lstm_gates` does, where the gates also read the cell state, with weights `p`."""
+    """Advance a peephole LSTM by one step; `w_hh` and `p` are read of the params."""
+    dtype = promote(z.dtype, carry.h.dtype)
+    s = z.astype(dtype) + product(carry.h, params.w_hh, z.dtype, dtype)
     s_i, s_f, s_g, s_o = jnp.split(s, 4, axis=-1)
-    p_i, p_f, p_o = (jnp.expand_dims(row.astype(s.dtype), range(s.ndim - 1)) for row in p)
-    c = carry.c.astype(s.dtype)
+    p_i, p_f, p_o = (jnp.expand_dims(row.astype(dtype), range(s.ndim - 1)) for row in params.p)
+    c = carry.c.astype(dtype)
     i, f = gate_activation(s_i + p_i * c), gate_activation(s_f + p_f * c)
     c = f * c + i * activation(s_g)
     h = gate_activation(s_o + p_o * c) * activation(c)
-    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h
+    return LSTMCarry(h.astype(carry.h.dtype), c.astype(carry.c.dtype)), h.astype(z.dtype)

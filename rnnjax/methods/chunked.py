@@ -48,7 +48,12 @@ class Chunked:
 def in_segments(
     run: Callable[[Call], tuple[PyTree, PyTree]], call: Call, size: int
 ) -> tuple[PyTree, PyTree]:
-    """Scan `run` over segments, then over what is left when `size` does not divide T."""
+    """Scan `run` over segments, then over what is left when `size` does not divide T.
+
+    What is no longer than one segment is run as it is.
+    """
+    if call.num_steps <= size:
+        return run(call)
     count = call.num_steps // size
     whole = count * size
     tree = (call.xs, call.mask, call.resets)
@@ -64,7 +69,7 @@ def in_segments(
         carry, ys = jax.lax.scan(segment, carry, head, reverse=call.reverse)
         return carry, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
 
-    if count and whole == call.num_steps:
+    if whole == call.num_steps:
         return segments(call.carry)
     # In reading order: what is left stands at the end of time, so a reversed run begins there.
     if call.reverse:

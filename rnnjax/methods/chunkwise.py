@@ -53,7 +53,7 @@ class Chunkwise:
             return scan_steps(call)  # nothing runs
         xs = call.xs if call.mask is None else keep(call.mask, call.xs, zeros_like(call.xs))
         zs = call.cell.project(call.params, xs)
-        return in_segments(one_chunk, call._replace(xs=zs), min(self.size, call.num_steps))
+        return in_segments(one_chunk, call._replace(xs=zs), self.size)
 
 
 def one_chunk(call: Call) -> tuple[MLSTMCarry, Array]:

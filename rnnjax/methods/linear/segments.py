@@ -1,6 +1,7 @@
 """One step after the other, in little memory."""
 
 import dataclasses
+import functools
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
@@ -38,11 +39,4 @@ class Linear:
         """Segment by segment."""
         if not call.num_steps:
             return scan_steps(call)
-        if call.num_steps <= self.segment:
-            return run_segment(call)
-        return in_segments(run_segment, call, self.segment)
-
-
-def run_segment(call: Call) -> tuple[PyTree, PyTree]:
-    """All steps of one segment; there may be none in what is left over."""
-    return run_linear(call, one_by_one) if call.num_steps else scan_steps(call)
+        return in_segments(functools.partial(run_linear, solver=one_by_one), call, self.segment)
