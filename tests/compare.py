@@ -1,15 +1,10 @@
-"""Values and gradients, compiled quickly and compared; never shapes alone."""
+"""Values and gradients, compiled and compared; never shapes alone."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-# Small programs are all compile time; float64 and equal programs do not feel the difference.
-QUICK = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11):
-    QUICK |= {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 class Point(NamedTuple):
@@ -32,7 +27,7 @@ def graded(run, cotangents=slopes):
         out, vjp = jax.vjp(lambda *point: run(*point, *rest), params, xs, carry)
         return out, Point(*vjp(cotangents(out)))
 
-    return jax.jit(both, compiler_options=QUICK)
+    return jax.jit(both)
 
 
 def assert_equal(got, wanted):

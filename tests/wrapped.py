@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from compare import QUICK, Point
+from compare import Point
 
 import rnnjax
 
 T, B, D, H = 5, 3, 4, 4  # as many inputs as outputs, for `residual`
 KEY = jax.random.key(11)
-quick = functools.partial(jax.jit, compiler_options=QUICK)
 cells = pytest.mark.parametrize("name", registry.VARIED)
 FEW = ["lstm, learned carry", "gru, reset before", "elman"]
 few_cells = pytest.mark.parametrize("name", FEW)
@@ -55,13 +54,13 @@ def unroll(cell, **options):
 
 def has_h(name):
     """Whether the output is a leaf `h` of the carry."""
-    cell, point = problem(name)
-    return hasattr(point.carry, "h") and point.carry.h.shape[-1] == cell.out_features
+    cell, _, carry = registry.abstract(name)
+    return hasattr(carry, "h") and carry.h.shape[-1] == cell.out_features
 
 
 def has_matrix(name):
     """Whether all of `h` goes through one matrix of params."""
-    w = getattr(problem(name)[1].params, "w_hh", None)
+    w = getattr(registry.abstract(name)[1], "w_hh", None)
     return w is not None and w.ndim == 2 and has_h(name)
 
 

@@ -3,6 +3,7 @@
 Axes: inputs are `(*batch, *space, C)`, channels last; `*places` is batch and space together.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -12,11 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import Array, Float, Key
-from rnnjax.cells.base import Cell, InputSpec
-from rnnjax.cells.dense import fresh
-from rnnjax.cells.dtypes import Precision, check_usable
-from rnnjax.cells.initializers import Initializer, packed, per_gate
+from rnnjax._typing import Array, Float
+from rnnjax.cells.dense import DenseParts
+from rnnjax.cells.dtypes import precision
+from rnnjax.cells.initializers import per_gate
 
 LETTERS = "HWD"  # of space, as `jax.lax` names axes
 Padding = Literal["same", "valid"]
@@ -43,72 +43,27 @@ class Window(NamedTuple):
         return tuple((n - r) // s + 1 for n, r, s in triples)
 
 
-class ConvParts(NamedTuple):
-    """The checked options of a cell whose params have `w_ih`, `w_hh`, `b` and `initial`."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvParts(DenseParts):
+    """The same options where both products are convolutions.
 
-    name: str
-    width: int
+    Of inputs `(*places, C)` is made the space of `(*out_places, G)`, which is that of the carry.
+    """
+
     window: Window
-    carry_type: Callable[..., Any]
-    bias: bool
-    learned_carry: bool
-    ih_inits: tuple[Initializer, ...]
-    hh_inits: tuple[Initializer, ...]
-    dtypes: Precision
 
-    def weights(
-        self, key: Key[Array, ""], in_features: int
-    ) -> tuple[Float[Array, "*kernel C G"], Float[Array, "*kernel H G"], Key[Array, ""]]:
-        """Draw `w_ih` and `w_hh`, and hand on a key for the biases."""
-        function = f"{self.name}.init"
-        _checks.prng_key(function, key)
-        check_usable(function, self.dtypes)
-        channels = _checks.size(function, "in_features", in_features)
-        key_ih, key_hh, key_b = jax.random.split(key, 3)
-        kernel, dtype = self.window.kernel, self.dtypes.params
-        w_ih = packed(key_ih, self.ih_inits, (*kernel, channels, self.width), dtype)
-        w_hh = packed(key_hh, self.hh_inits, (*kernel, self.width, self.width), dtype)
-        return w_ih, w_hh, key_b
+    def ih_shape(self, in_features: int) -> tuple[int, ...]:
+        """A kernel for each pair of channels."""
+        return *self.window.kernel, in_features, self.width
 
-    def initial(self) -> Any:
-        """The learned start of every channel, zero at first; None where it is not learned."""
-        if not self.learned_carry:
-            return None
-        zeros = jnp.zeros(self.width, self.dtypes.params)
-        return self.carry_type(*(zeros for _ in self.carry_type._fields))
-
-    def init_carry(self, params: Any, like: Float[Array, "*places C"]) -> Any:
-        """A fresh carry for the batch axes of `like`, in the space of the projected input."""
-        dtype = self.dtypes.of_carry(like, params.w_ih)
+    def space(self, like: Float[Array, "*places C"]) -> tuple[int, ...]:
+        """The space of the projected input."""
         dims = len(self.window.kernel)
-        space = self.window.out_space(self.name, like.shape[like.ndim - 1 - dims : -1])
-        starts = params.initial or (None,) * len(self.carry_type._fields)
-        leaves = (fresh(start, like, self.width, dtype, space=space) for start in starts)
-        return self.carry_type(*leaves)
+        return self.window.out_space(self.name, like.shape[like.ndim - 1 - dims : -1])
 
-    def project(self, params: Any, xs: Float[Array, "*places C"]) -> Float[Array, "*out_places G"]:
-        """The input half of the pre-activations: one convolution for any leading axes."""
-        dtype = self.dtypes.of_compute(xs, params.w_ih)
-        wide = self.dtypes.of_carry(xs, params.w_ih)
-        zs = convolve(xs, params.w_ih, dtype, wide, window=self.window, timed=True)
-        if params.b is not None:
-            zs = zs + jnp.expand_dims(params.b.astype(zs.dtype), range(zs.ndim - 1))
-        return zs.astype(dtype)
-
-    def in_spec(self, params: Any) -> InputSpec:
-        """Any space, and as many channels as the input weights read."""
-        return InputSpec((*(None for _ in self.window.kernel), params.w_ih.shape[-2]))
-
-    def cell(self, init: Callable[..., Any], step: Callable[..., Any]) -> Cell:
-        """Put the cell together."""
-        return Cell(
-            init=init,
-            init_carry=self.init_carry,
-            project=self.project,
-            step=step,
-            out_features=self.width,
-            in_spec=self.in_spec,
-        )
+    def product(self, xs: Array, w_ih: Array, dtype: Any, out_dtype: Any) -> Array:
+        """One convolution for any leading axes."""
+        return convolve(xs, w_ih, dtype, out_dtype, window=self.window, timed=True)
 
 
 def conv(
@@ -125,13 +80,16 @@ def conv(
     learned_carry: bool,
     w_ih_init: Any,
     w_hh_init: Any,
-    dtypes: Precision,
+    dtypes: tuple[Any, Any, Any],
 ) -> ConvParts:
     """Check the options that all cells with convolutions take."""
     kernel = _kernel(name, kernel_size)
+    width = _checks.size(name, "features", features)
     return ConvParts(
         name=name,
-        width=_checks.size(name, "features", features),
+        width=width,
+        out_features=width,
+        hh_shape=(*kernel, width, width),
         window=Window(
             kernel=kernel,
             strides=_one_an_axis(name, "strides", strides, len(kernel)),
@@ -143,7 +101,7 @@ def conv(
         learned_carry=_checks.flag(name, "learned_carry", learned_carry),
         ih_inits=per_gate(name, "w_ih_init", w_ih_init, num_gates),
         hh_inits=per_gate(name, "w_hh_init", w_hh_init, num_gates),
-        dtypes=dtypes,
+        dtypes=precision(name, *dtypes),
     )
 
 

@@ -11,7 +11,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.conv import Padding, conv, convolve
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.gru import GRUCarry, gru_step, gru_step_reset_before
 from rnnjax.cells.initializers import (
     Chrono,
@@ -123,7 +122,7 @@ def conv_gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("conv_gru", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     after = _checks.choice("conv_gru", "reset", reset, ("after", "before")) == "after"
     draw_bias = gru_bias("conv_gru", update_bias)

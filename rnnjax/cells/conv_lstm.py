@@ -11,7 +11,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.conv import Padding, conv, convolve
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -125,7 +124,7 @@ def conv_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("conv_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     draw_bias = lstm_bias("conv_lstm", forget_bias)
     _checks.flag("conv_lstm", "peepholes", peepholes)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -86,7 +86,7 @@ def coupled_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("coupled_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     draw_forget = gate_bias("coupled_lstm", "forget_bias", forget_bias)
 

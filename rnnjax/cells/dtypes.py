@@ -29,7 +29,7 @@ class Precision(NamedTuple):
 
     def of_carry(self, x: Any, w: Any) -> Any:
         """The dtype in which the carry is kept."""
-        return self.carry or promote(self.of_compute(x, w), jnp.dtype("float32"))
+        return self.carry or at_least_float32(self.of_compute(x, w))
 
 
 def precision(function: str, dtype: Any, param_dtype: Any, carry_dtype: Any) -> Precision:
@@ -42,17 +42,24 @@ def precision(function: str, dtype: Any, param_dtype: Any, carry_dtype: Any) -> 
     return Precision(check("dtype", dtype), params, check("carry_dtype", carry_dtype))
 
 
-def check_usable(function: str, dtypes: Precision) -> None:
-    """Refuse float64 where JAX would make float32 of it; asked when parameters are made."""
+def check_init(function: str, key: Any, dtypes: Precision, in_features: Any) -> int:
+    """Check what parameters are made from; float64 only where JAX does not make float32 of it."""
+    _checks.prng_key(function, key)
     _checks.usable_dtype(function, "dtype", dtypes.compute)
     _checks.usable_dtype(function, "param_dtype", dtypes.params)
     _checks.usable_dtype(function, "carry_dtype", dtypes.carry)
+    return _checks.size(function, "in_features", in_features)
 
 
 def promote(a: Any, b: Any) -> Any:
     """The wider dtype, also where the user has switched implicit promotion off."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.promote_types(a, b)
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """What is drawn, summed up or carried over many steps is no narrower than float32."""
+    return promote(dtype, jnp.dtype("float32"))
 
 
 @jax.tree_util.register_dataclass

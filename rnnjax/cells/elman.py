@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import Initializer, glorot_uniform, orthogonal
 
 
@@ -88,7 +88,7 @@ def elman(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("elman", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     squash = _checks.function("elman", "activation", activation)
 

@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -119,7 +119,7 @@ def gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("gru", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     after = _checks.choice("gru", "reset", reset, ("after", "before")) == "after"
     draw_bias = gru_bias("gru", update_bias)

@@ -10,7 +10,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense, in_spec
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform
 from rnnjax.cells.linear import ComplexCarry, LinearForm, expand, linear_cell
 
@@ -89,7 +88,7 @@ def hgrn(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=precision("hgrn", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
 
     def init(key, in_features):

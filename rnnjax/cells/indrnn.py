@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import precision, promote
+from rnnjax.cells.dtypes import promote
 from rnnjax.cells.elman import ElmanCarry
 from rnnjax.cells.initializers import Initializer, glorot_uniform
 
@@ -90,7 +90,7 @@ def indrnn(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=_initializer(max_steps, u_init),
-        dtypes=precision("indrnn", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     squash = _checks.function("indrnn", "activation", activation)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float, Key
-from rnnjax.cells.dtypes import promote
+from rnnjax.cells.dtypes import at_least_float32
 
 Initializer = Callable[..., Any]
 """`key, shape, dtype -> array`, as in `jax.nn.initializers`."""
@@ -84,7 +84,7 @@ def packed(
 
     Drawn in float32 at least: the QR behind `orthogonal` knows no bfloat16.
     """
-    wide = promote(dtype, jnp.dtype("float32"))
+    wide = at_least_float32(dtype)
     keys = jax.random.split(key, len(inits))
     gates = [init(k, shape, wide) for k, init in zip(keys, inits, strict=True)]
     return jnp.concatenate(gates, axis=-1).astype(dtype)

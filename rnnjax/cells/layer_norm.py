@@ -1,17 +1,15 @@
 """The LSTM and the GRU whose pre-activations are normalised over the units of a step."""
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import DenseParts, dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import at_least_float32, matmul, promote
 from rnnjax.cells.gru import GRUCarry, gru_gates
 from rnnjax.cells.initializers import (
     Chrono,
@@ -22,6 +20,7 @@ from rnnjax.cells.initializers import (
     orthogonal,
 )
 from rnnjax.cells.lstm import LSTMCarry
+from rnnjax.cells.norm import check_epsilon, layer_norm
 
 
 class LayerNormLSTMParams(NamedTuple):
@@ -122,7 +121,7 @@ def layer_norm_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("layer_norm_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     epsilon = check_epsilon("layer_norm_lstm", epsilon)
     draw_bias = lstm_bias("layer_norm_lstm", forget_bias)
@@ -209,7 +208,7 @@ def layer_norm_gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("layer_norm_gru", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     epsilon = check_epsilon("layer_norm_gru", epsilon)
     draw_bias = gru_bias("layer_norm_gru", update_bias)
@@ -244,7 +243,7 @@ def layer_norm_lstm_step(
 ) -> tuple[LSTMCarry, Float[Array, "*batch H"]]:
     """Advance a layer-norm LSTM by one step; `z` is the normalised input half with the bias."""
     dtype = promote(z.dtype, carry.h.dtype)
-    v = matmul(carry.h, params.w_hh, z.dtype, wide(dtype))
+    v = matmul(carry.h, params.w_hh, z.dtype, at_least_float32(dtype))
     s = z.astype(dtype) + layer_norm(v, params.scale_h, epsilon=epsilon).astype(dtype)
     i, f, g, o = jnp.split(s, 4, axis=-1)
     c = jax.nn.sigmoid(f) * carry.c.astype(dtype) + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -262,7 +261,7 @@ def layer_norm_gru_step(
 ) -> tuple[GRUCarry, Float[Array, "*batch H"]]:
     """Advance a layer-norm GRU by one step; `z` is the normalised input half with the bias."""
     dtype = promote(z.dtype, carry.h.dtype)
-    v = matmul(carry.h, params.w_hh, z.dtype, wide(dtype))
+    v = matmul(carry.h, params.w_hh, z.dtype, at_least_float32(dtype))
     q = by_slab(v, params.scale_h, epsilon=epsilon).astype(dtype)
     carry, h = gru_gates(z.astype(dtype), q, carry, params.b_hn)
     return carry, h.astype(z.dtype)
@@ -273,32 +272,8 @@ def input_product(
 ) -> tuple[Float[Array, "*steps G"], Any]:
     """`x W` as wide as statistics want it, and the dtype in which it is handed on."""
     dtype = parts.dtypes.of_compute(xs, params.w_ih)
-    out_dtype = wide(parts.dtypes.of_carry(xs, params.w_ih))
+    out_dtype = at_least_float32(parts.dtypes.of_carry(xs, params.w_ih))
     return matmul(xs, params.w_ih, dtype, out_dtype), dtype
-
-
-def layer_norm(
-    v: Float[Array, "*batch G"],
-    scale: Float[Array, " G"],
-    shift: Float[Array, " G"] | None = None,
-    *,
-    epsilon: float,
-) -> Float[Array, "*batch G"]:
-    """Mean 0 and variance 1 over the last axis, then scale and shift; in float32 at least.
-
-    The result depends neither on a shift nor, epsilon apart, on a scale of `v`, so both are taken
-    off first, as constants to derivatives: no square overflows, and equal numbers become zeros.
-    """
-    dtype = wide(v.dtype)
-    v = v.astype(dtype)
-    still = jax.lax.stop_gradient(v)
-    top = still.max(-1, keepdims=True)
-    size = jnp.maximum(top - still.min(-1, keepdims=True), 1)
-    v = (v - top) / size
-    v = v - v.mean(-1, keepdims=True)
-    variance = jnp.square(v).mean(-1, keepdims=True) + jnp.square(math.sqrt(epsilon) / size)
-    v = v * jax.lax.rsqrt(variance) * jnp.expand_dims(scale.astype(dtype), range(v.ndim - 1))
-    return v if shift is None else v + jnp.expand_dims(shift.astype(dtype), range(v.ndim - 1))
 
 
 def by_slab(
@@ -317,16 +292,3 @@ def by_slab(
         for part in (slice(gates), slice(gates, None))
     ]
     return jnp.concatenate(slabs, axis=-1)
-
-
-def wide(dtype: Any) -> Any:
-    """The dtype of statistics: float32 at least."""
-    return promote(dtype, jnp.dtype("float32"))
-
-
-def check_epsilon(function: str, epsilon: Any) -> float:
-    """A number above 0, also in float32."""
-    number = _checks.real(function, "epsilon", epsilon)
-    if number < 1e-30:
-        _checks.refuse(function, "epsilon", "be at least 1e-30", number, "1e-5 is usual")
-    return number

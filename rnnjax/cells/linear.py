@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, InputSpec
-from rnnjax.cells.dtypes import promote
+from rnnjax.cells.dtypes import at_least_float32, promote
 
 
 class LinearCarry(NamedTuple):
@@ -63,7 +63,7 @@ def write(h: Array, like: Any) -> Any:
 def computed_in(z: Any, carry: Any) -> Any:
     """The real dtype that coefficients are computed in: float32 at least."""
     wider = promote(jax.tree.leaves(z)[0].dtype, jax.tree.leaves(carry)[0].dtype)
-    return promote(wider, jnp.dtype("float32"))
+    return at_least_float32(wider)
 
 
 def linear_cell(

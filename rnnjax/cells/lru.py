@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import fresh, in_spec
-from rnnjax.cells.dtypes import check_usable, matmul, precision
+from rnnjax.cells.dtypes import check_init, matmul, precision
 from rnnjax.cells.initializers import glorot_uniform
 from rnnjax.cells.linear import ComplexCarry, LinearForm, expand, linear_cell
 
@@ -96,9 +96,7 @@ def lru(
     dtypes = precision("lru", dtype, param_dtype, carry_dtype)
 
     def init(key, in_features):
-        _checks.prng_key("lru.init", key)
-        check_usable("lru.init", dtypes)
-        rows = _checks.size("lru.init", "in_features", in_features)
+        rows = check_init("lru.init", key, dtypes, in_features)
         keys = jax.random.split(key, 5)
         uniform = lambda key, low, high: jax.random.uniform(key, (state,), jnp.float32, low, high)
         radius = jnp.sqrt(uniform(keys[0], radii[0] ** 2, radii[1] ** 2))

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.gru import GRUCarry
 from rnnjax.cells.initializers import (
     Chrono,
@@ -102,7 +102,7 @@ def mgu(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("mgu", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     after = _checks.choice("mgu", "reset", reset, ("after", "before")) == "after"
     draw_forget = gate_bias("mgu", "forget_bias", forget_bias)

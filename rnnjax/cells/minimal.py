@@ -10,7 +10,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import DenseParts, dense, in_spec
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform
 from rnnjax.cells.linear import LinearCarry, LinearForm, linear_cell
 
@@ -87,7 +86,6 @@ def min_gru(
     Reference: Feng et al., *Were RNNs all we needed?* (2024); Martin & Cundy, *Parallelizing
     linear recurrent neural nets over sequence length* (2018).
     """
-    dtypes = precision("min_gru", dtype, param_dtype, carry_dtype)
     squash = _checks.function("min_gru", "activation", activation)
     parts = dense(
         "min_gru",
@@ -98,7 +96,7 @@ def min_gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=dtypes,
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
 
     def coefficients(params, z, dtype):
@@ -152,7 +150,6 @@ def min_lstm(
 
     Reference: Feng et al., *Were RNNs all we needed?* (2024).
     """
-    dtypes = precision("min_lstm", dtype, param_dtype, carry_dtype)
     squash = _checks.function("min_lstm", "activation", activation)
     parts = dense(
         "min_lstm",
@@ -163,7 +160,7 @@ def min_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=dtypes,
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
 
     def coefficients(params, z, dtype):

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import fresh, in_spec
-from rnnjax.cells.dtypes import check_usable, matmul, precision, promote
+from rnnjax.cells.dtypes import at_least_float32, check_init, matmul, precision, promote
 from rnnjax.cells.initializers import Initializer, glorot_uniform, per_gate
 
 LARGEST_M = 30.0  # exp(-m) is held above exp(-30), so that what is divided by is never zero
@@ -135,10 +135,8 @@ def mlstm(
     edges = [sum(widths[: n + 1]) for n in range(5)]
 
     def init(key, in_features):
-        _checks.prng_key("mlstm.init", key)
-        check_usable("mlstm.init", dtypes)
-        rows = _checks.size("mlstm.init", "in_features", in_features)
-        wide = _wide(dtypes.params)
+        rows = check_init("mlstm.init", key, dtypes, in_features)
+        wide = at_least_float32(dtypes.params)
         draws = zip(jax.random.split(key, 6), inits, widths, strict=True)
         w_ih = jnp.concatenate([draw(k, (rows, n), wide) for k, draw, n in draws], axis=-1)
         parts = [jnp.zeros(n, wide) for n in widths]
@@ -153,7 +151,7 @@ def mlstm(
 
     def project(params, xs):
         dtype = dtypes.of_compute(xs, params.w_ih)
-        wide = _wide(dtypes.of_carry(xs, params.w_ih))
+        wide = at_least_float32(dtypes.of_carry(xs, params.w_ih))
         zs = matmul(xs, params.w_ih, dtype, wide)
         zs = zs + jnp.expand_dims(params.b.astype(wide), range(zs.ndim - 1))
         q, k, v, i, f, o = jnp.split(zs, edges, axis=-1)
@@ -212,10 +210,6 @@ def _check_ends(ends: Any) -> tuple[float, float]:
         _checks.refuse("mlstm", "forget_bias", "be two numbers", got, way_out)
     first, last = (_checks.real("mlstm", "forget_bias", end) for end in ends)
     return first, last
-
-
-def _wide(dtype: Any) -> Any:
-    return promote(dtype, jnp.dtype("float32"))
 
 
 def _empty(like: Array, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -110,7 +110,7 @@ def mogrifier_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("mogrifier_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     rounds = _checks.size("mogrifier_lstm", "rounds", rounds, least=0)
     rank = None if rank is None else _checks.size("mogrifier_lstm", "rank", rank)

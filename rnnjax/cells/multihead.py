@@ -10,7 +10,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float, Key
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import DenseParts, dense
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.gru import GRUCarry, gru_step
 from rnnjax.cells.initializers import (
     Chrono,
@@ -112,7 +111,7 @@ def multihead_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("multihead_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     heads = _checks.heads("multihead_lstm", num_heads, parts.width)
     draw_bias = lstm_bias("multihead_lstm", forget_bias)
@@ -185,7 +184,7 @@ def multihead_gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("multihead_gru", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     heads = _checks.heads("multihead_gru", num_heads, parts.width)
     draw_bias = gru_bias("multihead_gru", update_bias)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Float, Key
 from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import DenseParts, dense
-from rnnjax.cells.dtypes import precision, promote
+from rnnjax.cells.dtypes import at_least_float32, promote
 from rnnjax.cells.gru import GRUCarry
 from rnnjax.cells.initializers import (
     Chrono,
@@ -101,7 +101,6 @@ def para_gru(
     Reference: Danieli et al., *ParaRNN: unlocking parallel training of nonlinear RNNs for large
     language models* (2025); there the input weights are block-diagonal.
     """
-    dtypes = precision("para_gru", dtype, param_dtype, carry_dtype)
     parts = dense(
         "para_gru",
         hidden_features,
@@ -110,13 +109,13 @@ def para_gru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=dtypes,
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     a_inits = per_gate("para_gru", "a_init", a_init, 3)
 
     def init(key, in_features):
         w_ih, a, _ = _weights(parts, a_inits, key, in_features)
-        b = jnp.zeros(3 * parts.width, dtypes.params)
+        b = jnp.zeros(3 * parts.width, parts.dtypes.params)
         return ParaGRUParams(w_ih, a, b, parts.initial())
 
     return parts.cell(init, para_gru_step, DiagonalForm(parts.width))
@@ -171,7 +170,6 @@ def para_lstm(
     Reference: Danieli et al., *ParaRNN: unlocking parallel training of nonlinear RNNs for large
     language models* (2025); the coupled gates, Greff et al., *LSTM: a search space odyssey* (2017).
     """
-    dtypes = precision("para_lstm", dtype, param_dtype, carry_dtype)
     parts = dense(
         "para_lstm",
         hidden_features,
@@ -180,7 +178,7 @@ def para_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=dtypes,
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     a_inits = per_gate("para_lstm", "a_init", a_init, 3)
     draw_forget = gate_bias("para_lstm", "forget_bias", forget_bias)
@@ -189,8 +187,8 @@ def para_lstm(
         w_ih, a, key_b = _weights(parts, a_inits, key, in_features)
         forget = draw_forget(key_b, (parts.width,), jnp.float32)
         b = jnp.concatenate([forget, jnp.zeros_like(forget), jnp.zeros_like(forget)])
-        p = jnp.zeros((2, parts.width), dtypes.params)
-        return ParaLSTMParams(w_ih, a, p, b.astype(dtypes.params), parts.initial())
+        p = jnp.zeros((2, parts.width), parts.dtypes.params)
+        return ParaLSTMParams(w_ih, a, p, b.astype(parts.dtypes.params), parts.initial())
 
     return parts.cell(init, para_lstm_step, DiagonalForm(parts.width))
 
@@ -234,7 +232,7 @@ def _weights(
 ) -> tuple[Float[Array, "D G"], Float[Array, "3 H"], Key[Array, ""]]:
     """Draw `w_ih` and `a`, and hand on a key for the biases."""
     w_ih, key_a, key_b = parts.input_weights(key, in_features)
-    wide = promote(parts.dtypes.params, jnp.dtype("float32"))
+    wide = at_least_float32(parts.dtypes.params)
     keys = jax.random.split(key_a, len(a_inits))
     a = [init(k, (parts.width,), wide) for k, init in zip(keys, a_inits, strict=True)]
     return w_ih, jnp.stack(a).astype(parts.dtypes.params), key_b

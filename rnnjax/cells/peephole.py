@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -86,7 +86,7 @@ def peephole_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("peephole_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     draw_bias = lstm_bias("peephole_lstm", forget_bias)
 

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense
-from rnnjax.cells.dtypes import matmul, precision, promote
+from rnnjax.cells.dtypes import matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -101,7 +101,7 @@ def projected_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("projected_lstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     hr_inits = per_gate("projected_lstm", "w_hr_init", w_hr_init, 1)
     draw_bias = lstm_bias("projected_lstm", forget_bias)

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, InputSpec, value
 from rnnjax.cells.dense import fresh
-from rnnjax.cells.dtypes import check_usable, precision
+from rnnjax.cells.dtypes import check_init, precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform, packed, per_gate
 from rnnjax.cells.linear import LinearForm, WindowCarry, linear_cell
 
@@ -78,9 +78,7 @@ def qrnn(
     dtypes = precision("qrnn", dtype, param_dtype, carry_dtype)
 
     def init(key, in_features):
-        _checks.prng_key("qrnn.init", key)
-        check_usable("qrnn.init", dtypes)
-        rows = _checks.size("qrnn.init", "in_features", in_features)
+        rows = check_init("qrnn.init", key, dtypes, in_features)
         keys = jax.random.split(key, taps)
         w_ih = jnp.stack([packed(k, inits, (rows, width), dtypes.params) for k in keys])
         return QRNNParams(w_ih, jnp.zeros(gates * width, dtypes.params))

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, InputSpec, value
 from rnnjax.cells.dense import fresh
-from rnnjax.cells.dtypes import check_usable, precision
+from rnnjax.cells.dtypes import check_init, precision
 from rnnjax.cells.linear import LinearCarry, LinearForm, expand, linear_cell
 
 STEEPEST = 1000.0  # derivative of the square root: beyond it, half precision made NaN of gradients
@@ -85,9 +85,7 @@ def rg_lru(
     dtypes = precision("rg_lru", dtype, param_dtype, carry_dtype)
 
     def init(key, in_features):
-        _checks.prng_key("rg_lru.init", key)
-        check_usable("rg_lru.init", dtypes)
-        if _checks.size("rg_lru.init", "in_features", in_features) != width:
+        if check_init("rg_lru.init", key, dtypes, in_features) != width:
             way_out = "put rnnjax.dense(...) before it, or choose hidden_features to fit"
             _checks.refuse("rg_lru.init", "in_features", f"be {width}", in_features, way_out)
         key_w, key_decay = jax.random.split(key)

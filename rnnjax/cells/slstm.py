@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
 from rnnjax.cells.dense import dense, fresh
-from rnnjax.cells.dtypes import precision, promote
+from rnnjax.cells.dtypes import promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -114,7 +114,7 @@ def slstm(
         learned_carry=False,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision("slstm", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     heads = _checks.heads("slstm", num_heads, parts.width)
     exponential = _checks.flag("slstm", "exponential_forget", exponential_forget)

@@ -9,7 +9,6 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, DiagonalForm, value
 from rnnjax.cells.dense import dense, in_spec
-from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform
 from rnnjax.cells.linear import LinearForm, computed_in, expand, linear_cell
 
@@ -87,7 +86,7 @@ def sru(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         recurrent=False,
-        dtypes=precision("sru", dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
 
     def init(key, in_features):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import InputSpec, value
-from rnnjax.cells.dtypes import check_usable, matmul, precision
+from rnnjax.cells.dtypes import check_init, matmul, precision
 from rnnjax.cells.initializers import Initializer, glorot_uniform, packed
 from rnnjax.sequence.layer import Layer, blank
 
@@ -64,9 +64,7 @@ def dense(
         _checks.function("dense", "activation", activation)
 
     def init(key, in_features):
-        _checks.prng_key("dense.init", key)
-        check_usable("dense.init", dtypes)
-        rows = _checks.size("dense.init", "in_features", in_features)
+        rows = check_init("dense.init", key, dtypes, in_features)
         w = packed(key, (w_init,), (rows, width), dtypes.params)
         return DenseParams(w, jnp.zeros(width, dtypes.params) if bias else None)
 

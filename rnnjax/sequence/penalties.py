@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Float, Lengths, Steps
 from rnnjax.cells.base import InputSpec
-from rnnjax.cells.dtypes import promote
+from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.sequence.arguments import check_sequence
 
@@ -125,7 +125,7 @@ def clean(
         argument="ys",
     )
     ys, valid = sequence.xs, sequence.mask
-    ys = ys.astype(promote(ys.dtype, jnp.dtype("float32")))
+    ys = ys.astype(at_least_float32(ys.dtype))
     return (ys if valid is None else keep(valid, ys, zeros_like(ys))), valid
 
 

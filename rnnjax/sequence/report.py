@@ -10,8 +10,8 @@ from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell
 from rnnjax.methods.choice import check_able
 from rnnjax.methods.newton import Newton, NewtonReport
-from rnnjax.sequence.arguments import Sequence, check_carry
-from rnnjax.sequence.unroll import abstract_call, check_call, fresh_carry, make_call
+from rnnjax.sequence.arguments import Sequence
+from rnnjax.sequence.unroll import abstract_call, check_call, check_start, make_call
 
 
 def newton_report(
@@ -65,11 +65,7 @@ def newton_report(
         wanted = "be a Newton"
         _checks.refuse("newton_report", "method", wanted, got, way_out, error=TypeError)
     sequence = check_call("newton_report", cell, params, xs, lengths, mask, resets, reverse)
-    if key is not None:
-        _checks.prng_key("newton_report", key)
-    if carry is not None:
-        like = jax.eval_shape(lambda p, x: fresh_carry(cell, p, x), params, sequence.xs)
-        carry = check_carry("newton_report", carry, like)
+    carry = check_start("newton_report", cell, params, sequence, carry, key)
     check_able("newton_report", method, abstract_call(cell, params, sequence, reverse))
     return report(cell, method, reverse, params, sequence, carry, key)
 

@@ -81,11 +81,7 @@ def unroll(
         ((2, 5), (7, 2, 5), 0.0)
     """
     sequence = check_call("unroll", cell, params, xs, lengths, mask, resets, reverse)
-    if key is not None:
-        _checks.prng_key("unroll", key)
-    if carry is not None:
-        like = jax.eval_shape(lambda p, x: fresh_carry(cell, p, x), params, sequence.xs)
-        carry = check_carry("unroll", carry, like)
+    carry = check_start("unroll", cell, params, sequence, carry, key)
     return unroll_checked(
         "unroll", cell, params, sequence, carry, reverse=reverse, key=key, method=method
     )
@@ -155,6 +151,18 @@ def check_call(
     check_params(function, cell, params)
     spec = cell.in_spec(params)
     return check_sequence(function, spec, xs, lengths=lengths, mask=mask, resets=resets)
+
+
+def check_start(
+    function: str, cell: Cell, params: PyTree, sequence: Sequence, carry: PyTree, key: Any
+) -> PyTree:
+    """The checks of what a run begins with: its random key and its carry, which is handed back."""
+    if key is not None:
+        _checks.prng_key(function, key)
+    if carry is None:
+        return None
+    like = jax.eval_shape(lambda p, x: fresh_carry(cell, p, x), params, sequence.xs)
+    return check_carry(function, carry, like)
 
 
 def abstract_call(cell: Cell, params: PyTree, sequence: Sequence, reverse: bool) -> Call:

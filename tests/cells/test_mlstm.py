@@ -25,7 +25,6 @@ OPTIONS = registry.sequence_options()
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 kinds = pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 assert_exact = functools.partial(compare.assert_close, rtol=1e-11, atol=1e-13)
 
 
@@ -150,7 +149,7 @@ def test_forward_mode_and_second_derivatives_are_those_of_the_scan(x64):
             return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(out))
 
         gradient = jax.grad(loss, argnums=(0, 1, 2))
-        return quick(lambda *point: jax.jvp(gradient, point, direction))(*point)
+        return jax.jit(lambda *point: jax.jvp(gradient, point, direction))(*point)
 
     compare.assert_close(*map(slope, METHODS.values()), rtol=1e-9, atol=1e-10)
 
@@ -174,7 +173,7 @@ def test_a_gradient_keeps_a_matrix_a_chunk():
         def loss(params, xs):
             return rnnjax.unroll(cell, params, xs, method=method)[0].c.sum()
 
-        compiled = quick(jax.grad(loss)).lower(params, xs)
+        compiled = jax.jit(jax.grad(loss)).lower(params, xs)
         return compiled.compile().memory_analysis().temp_size_in_bytes / 2**20
 
     matrices = 2048 * 4 * 64 * 64 * 4 / 2**20  # 128 MiB
@@ -214,7 +213,7 @@ def test_gradients_of_rows_that_start_late_are_finite_and_those_of_the_rows(x64,
             (c, n, _), ys = rnnjax.unroll(cell, params, xs, method=method, **options)
             return sum(jnp.sin(leaf).sum() for leaf in (c, n, ys))
 
-        return quick(jax.grad(loss, argnums=(0, 1)))(params, xs)
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(params, xs)
 
     params_bar, xs_bar = gradient(xs, mask=mask)
     alone = [gradient(xs[start:, row]) for row, start in ((0, 0), (1, 4))]
@@ -250,7 +249,7 @@ def test_shard_map_over_rows_is_one_device():
     specs = (jax.P(), rows, jax.P("data"))
     mapped = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=(jax.P("data"), rows))
     point = params, xs, jnp.asarray(lengths)
-    compare.assert_close(quick(mapped)(*point), quick(run)(*point))
+    compare.assert_close(jax.jit(mapped)(*point), jax.jit(run)(*point))
 
 
 # Extremes
@@ -267,7 +266,7 @@ def differentiated(method, *lengths):
         return ys.astype(jnp.float32).mean(), (carry, ys)
 
     both = jax.grad(loss, argnums=(0, 1), has_aux=True)
-    return quick(both)
+    return jax.jit(both)
 
 
 def check_finite(kind, params, xs, method, *lengths):

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from compare import QUICK, assert_close, assert_equal
+from compare import assert_close, assert_equal
 from programs import equations
 
 import rnnjax
 
 T, B, H, D = 6, 80, 40, 3
 KEY = jax.random.key(5)
-quick = functools.partial(jax.jit, compiler_options=QUICK)
 
 WRAPPERS = {
     "input_dropout": lambda cell: rnnjax.input_dropout(cell, 0.3),
@@ -200,7 +199,7 @@ def everything(cell):
 def test_vmap_with_a_key_for_each_row_is_a_loop():
     cell, params = everything(rnnjax.gru(5)), registry.make("gru", features=D, hidden=5)[1]
     xs, keys = registry.inputs(T, 4, D), jax.random.split(KEY, 4)
-    run = quick(lambda xs, key: rnnjax.unroll(cell, params, xs, key=key))
+    run = jax.jit(lambda xs, key: rnnjax.unroll(cell, params, xs, key=key))
     mapped = jax.vmap(run, in_axes=(1, 0), out_axes=(0, 1))(xs, keys)
     for row in range(4):
         alone = run(xs[:, row], keys[row])
@@ -242,7 +241,7 @@ def test_dtypes_are_kept(name, carry_dtype):
 def test_no_steps_one_and_many(steps):
     cell = everything(rnnjax.lstm(3))
     params = cell.init(KEY, D)
-    run = quick(lambda xs: rnnjax.unroll(cell, params, xs, key=KEY))
+    run = jax.jit(lambda xs: rnnjax.unroll(cell, params, xs, key=KEY))
     carry, ys = run(registry.inputs(steps, 2, D))
     assert ys.shape == (steps, 2, 3) and np.isfinite(ys).all() and np.isfinite(carry.c).all()
 

@@ -11,7 +11,7 @@ import registry
 
 import rnnjax
 from rnnjax.cells import SLSTMCarry
-from rnnjax.cells.layer_norm import layer_norm
+from rnnjax.cells.norm import layer_norm
 
 T, B, D, H = 5, 3, 4, 6
 HEADS = 3

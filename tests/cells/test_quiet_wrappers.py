@@ -21,7 +21,6 @@ from wrapped import (
     padded,
     padded_tail,
     problem,
-    quick,
     unroll,
 )
 
@@ -73,7 +72,7 @@ def test_residual_adds_the_input_that_it_sees():
     _, mask = rnnjax.unroll(
         NOISY["input_dropout"](echo), point.params, jnp.ones((T, B, D)), key=KEY
     )
-    run = lambda cell: quick(unroll(cell, key=KEY))(*point)[1]
+    run = lambda cell: jax.jit(unroll(cell, key=KEY))(*point)[1]
     alone = run(NOISY["input_dropout"](cell))
     outside = run(rnnjax.residual(NOISY["input_dropout"](cell)))
     inside = run(NOISY["input_dropout"](rnnjax.residual(cell)))
@@ -88,7 +87,7 @@ def test_layer_norm_outputs(name):
     scale, shift = rng.normal(size=(2, H)).astype(np.float32)
     own = LayerNormOutputsParams(point.params, jnp.asarray(scale), jnp.asarray(shift))
     wrapped = rnnjax.layer_norm_outputs(cell, epsilon=0.01)
-    _, ys = quick(unroll(cell))(*point)
+    _, ys = jax.jit(unroll(cell))(*point)
     (_, got), pulled = graded(unroll(wrapped, lengths=[5, 0, 3]))(own, padded_tail(point.xs), None)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pulled))
     assert not got[:, 1].any() and not got[3:, 2].any()
@@ -117,9 +116,9 @@ def test_changed_outputs_may_stand_between(noise):
     """Around or inside layer normalisation, where both are allowed, noise is the same."""
     cell, point = problem("lstm")
     own = LayerNormOutputsParams(point.params, jnp.ones(H), jnp.zeros(H))
-    run = lambda cell: quick(unroll(cell, key=KEY))(own, *point[1:])
+    run = lambda cell: jax.jit(unroll(cell, key=KEY))(own, *point[1:])
     inside = run(rnnjax.layer_norm_outputs(NOISY[noise](cell)))
-    plain = quick(unroll(NOISY[noise](cell), key=KEY))(*point)
+    plain = jax.jit(unroll(NOISY[noise](cell), key=KEY))(*point)
     assert_close(inside[0], plain[0])
     if noise not in ON_H:
         assert_close(run(NOISY[noise](rnnjax.layer_norm_outputs(cell))), inside)

@@ -97,8 +97,7 @@ REFUSED = table(
         "epsilon": (
             lambda w: rnnjax.layer_norm_outputs(LSTM(), epsilon=0.0),
             VALUE,
-            "layer_norm_outputs: `epsilon` must be above 0, got 0.0; "
-            "it keeps a constant output from a division by zero.",
+            "layer_norm_outputs: `epsilon` must be at least 1e-30, got 0.0; 1e-5 is usual.",
         ),
     },
     fits={

@@ -9,6 +9,7 @@ import pytest
 import registry
 from compare import assert_close, assert_equal, graded, slopes
 from wrapped import (
+    FEW,
     KEY,
     NOISY,
     OPTIONS,
@@ -26,7 +27,6 @@ from wrapped import (
     padded,
     padded_tail,
     problem,
-    quick,
     serving,
     unroll,
 )
@@ -43,7 +43,7 @@ def test_without_a_key_it_is_the_bare_cell(name):
     cell, point = problem(name)
     wrappers = serving(name).values()
 
-    @quick
+    @jax.jit
     def run(params, xs, carry):
         runs = [unroll(wrap(cell), lengths=[5, 0, 3]) for wrap in (lambda cell: cell, *wrappers)]
         pulled = [jax.vjp(run, params, xs, carry) for run in runs]
@@ -89,7 +89,7 @@ def test_with_a_key_all_serve_around_every_cell(name):
 @cells
 def test_the_output_is_h_where_a_cell_says_so(name):
     cell, point = problem(name)
-    carry, ys = quick(unroll(cell))(*point)
+    carry, ys = jax.jit(unroll(cell))(*point)
     if cell.output_is_h and has_h(name):
         np.testing.assert_array_equal(ys[-1], carry.h)
 
@@ -167,11 +167,9 @@ def kept_rows(rate, rows, hidden, key):
     return rnnjax.unroll(wrapped, params, jnp.zeros((1, rows, D)), start, key=key)[1][0]
 
 
-@cells
+@pytest.mark.parametrize("name", list(filter(has_matrix, registry.VARIED)))
 def test_recurrent_dropout_is_other_weights_for_every_row(name):
     """h m W = h (m W), so that a path around the product, as in a GRU, must stay whole."""
-    if not has_matrix(name):
-        pytest.skip("h goes through no single matrix")
     cell, point = problem(name)
     mask = kept_rows(0.4, B, point[0].w_hh.shape[0], KEY)
     assert 0 < (np.asarray(mask) == 0).mean() < 1
@@ -197,12 +195,17 @@ def kept_weights(cell, rate, params, key):
     return rnnjax.drop_connect(cell, rate).prepare(key, ones, jnp.ones((T, B, D)))[0].w_hh
 
 
-@few_cells
-@pytest.mark.parametrize("method", ["scan", "chunks of 4", "fused", "native"])
+@pytest.mark.parametrize(
+    "name, method",
+    [
+        (name, method)
+        for name in FEW
+        for method in registry.methods_for(name)
+        if method in ("scan", "chunks of 4", "fused", "native")
+    ],
+)
 def test_drop_connect_is_other_weights(name, method):
     """With the fast methods too, and dropped weights have no gradient."""
-    if method not in registry.METHODS or not registry.serves(method, name):
-        pytest.skip("the method does not serve")
     cell, point = problem(name)
     mask = kept_weights(cell, 0.4, point.params, KEY)
     masked = lambda params: params._replace(w_hh=params.w_hh * mask)
@@ -235,7 +238,7 @@ def test_wrappers_nest_in_any_order(outer):
     cell, point = problem("elman")
     _, key_within = jax.random.split(KEY)
 
-    @quick
+    @jax.jit
     def run(params, xs, carry):
         go = lambda cell, key: unroll(cell, key=key)(params, xs, carry)
         pairs = {
@@ -270,7 +273,7 @@ def test_deep_nests_by_method_and_layer():
     normed = rnnjax.layer_norm_outputs(rnnjax.residual(deep))
     layer = rnnjax.stack(rnnjax.bidirectional(normed, merge=rnnjax.merge.add), normed)
     params = layer.init(KEY, D)
-    run = quick(functools.partial(layer.apply, lengths=[5, 0, 3]))
+    run = jax.jit(functools.partial(layer.apply, lengths=[5, 0, 3]))
     quiet, loud = (run(params, padded_tail(point.xs), key=key)[1] for key in (None, KEY))
     assert np.isfinite(loud).all() and not loud[:, 1].any() and not loud[3:, 2].any()
     assert np.abs(loud - quiet).max() > 1e-3

@@ -5,7 +5,6 @@ the two can be held against each other. Everything here is float64 and goes in a
 arrays; the peers are imported inside functions, so that collection works without them.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -47,7 +46,7 @@ def vjp(run, params, xs, carry, cotangents) -> VJP:
     """Ours: `run(params, xs, carry)` and its pull-back at `cotangents = (dcarry, dys)`."""
 
     # One compilation in place of many small ones, and a hasty one: these tests run once a case.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def compiled(params, xs, carry, cotangents):
         (final, ys), pull = jax.vjp(run, params, xs, carry)
         return VJP(final, ys, pull(cotangents))

@@ -15,7 +15,6 @@ import rnnjax
 from rnnjax import testing
 
 cells = pytest.mark.parametrize("name", registry.CELLS)
-quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 
 # Of cells that share equations, the one with all their parameters.
 SHARED = {
@@ -56,16 +55,16 @@ def problem(name="lstm, learned carry", dtype=jnp.float32, *, shape=SHAPE, hidde
 
 
 def check_gradients(function, args, order, small=1e-6):
-    """`jax.test_util.check_grads` in both modes, but compiled quickly."""
-    compiled, tolerance = quick(function), {"atol": small, "rtol": small}
+    """`jax.test_util.check_grads` in both modes, but compiled."""
+    compiled, tolerance = jax.jit(function), {"atol": small, "rtol": small}
 
     def pull(bars, *args):
         return jax.vjp(function, *args)[1](bars)
 
     def vjp(*args):
-        return compiled(*args), lambda bars: quick(pull)(bars, *args)
+        return compiled(*args), lambda bars: jax.jit(pull)(bars, *args)
 
-    check_jvp(compiled, quick(functools.partial(jax.jvp, function)), args, **tolerance)
+    check_jvp(compiled, jax.jit(functools.partial(jax.jvp, function)), args, **tolerance)
     check_vjp(compiled, vjp, args, **tolerance)
     if order > 1:
         check_gradients(functools.partial(jax.jvp, function), (args, args), order - 1, small)
@@ -99,10 +98,10 @@ def test_jacobian_and_hessian(x64):
         return sum(jnp.sum(leaf**3) for leaf in jax.tree.leaves(run(carry)))
 
     close = functools.partial(compare.assert_close, rtol=1e-10, atol=1e-12)
-    close(quick(jax.jacfwd(run))(carry), quick(jax.jacrev(run))(carry))
-    hessian = quick(jax.hessian(loss))(carry)
-    close(hessian, quick(jax.jacfwd(jax.jacfwd(loss)))(carry))
-    close(hessian, quick(jax.jacrev(jax.jacrev(loss)))(carry))
+    close(jax.jit(jax.jacfwd(run))(carry), jax.jit(jax.jacrev(run))(carry))
+    hessian = jax.jit(jax.hessian(loss))(carry)
+    close(hessian, jax.jit(jax.jacfwd(jax.jacfwd(loss)))(carry))
+    close(hessian, jax.jit(jax.jacrev(jax.jacrev(loss)))(carry))
     assert np.abs(hessian.h.c).max() > 0.01
 
 
@@ -117,7 +116,7 @@ def test_jit_is_eager(name):
     def run(params, xs, carry):
         return rnnjax.unroll(cell, params, xs, carry, lengths=LENGTHS, reverse=True)
 
-    compiled = quick(run)(*point)
+    compiled = jax.jit(run)(*point)
     compare.assert_close(run(*point), compiled)
     with jax.disable_jit():
         compare.assert_close(run(*point), compiled)
@@ -146,8 +145,8 @@ def test_vmap_over_params_is_a_loop_over_them(name):
     def run(params):
         return rnnjax.unroll(cell, params, xs, carry, lengths=LENGTHS)
 
-    wanted = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(quick(run), several))
-    compare.assert_close(quick(jax.vmap(run))(stacked), wanted)
+    wanted = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(jax.jit(run), several))
+    compare.assert_close(jax.jit(jax.vmap(run))(stacked), wanted)
 
 
 def test_gradients_of_single_rows_sum_to_that_of_the_batch():
@@ -157,12 +156,12 @@ def test_gradients_of_single_rows_sum_to_that_of_the_batch():
         final, ys = rnnjax.unroll(cell, params, xs, carry, lengths=lengths)
         return (ys**2).sum() + (final.c**3).sum()
 
-    rows = quick(jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0)))(params, xs, carry, LENGTHS)
-    whole = quick(jax.grad(loss))(params, xs, carry, LENGTHS)
+    rows = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0)))(params, xs, carry, LENGTHS)
+    whole = jax.jit(jax.grad(loss))(params, xs, carry, LENGTHS)
     compare.assert_close(jax.tree.map(lambda a: a.sum(0), rows), whole)
     for index, length in enumerate(LENGTHS):
         own, row = jax.tree.map(lambda a, n=index: a[n], (carry, rows))
-        alone = quick(jax.grad(loss))(params, xs[:length, index], own, LENGTHS[index])
+        alone = jax.jit(jax.grad(loss))(params, xs[:length, index], own, LENGTHS[index])
         compare.assert_close(row, alone)
 
 
@@ -291,7 +290,7 @@ def test_dtypes(x64, name, kind):
     cell = registry.sized(name, 4, 5, param_dtype=kind)
     params = cell.init(jax.random.key(0), 4)
     xs = registry.inputs_of(name, 4, 2, 4, dtype=kind)
-    carry, ys = quick(functools.partial(rnnjax.unroll, cell))(params, xs)
+    carry, ys = jax.jit(functools.partial(rnnjax.unroll, cell))(params, xs)
     wide = "float64" if kind == "float64" else "float32"
     assert {leaf.dtype.name for leaf in jax.tree.leaves(carry)} == {wide}
     assert ys.dtype.name == kind

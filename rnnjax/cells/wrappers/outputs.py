@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Array, Float, PyTree
 from rnnjax.cells.base import Cell, value
-from rnnjax.cells.dtypes import promote
+from rnnjax.cells.norm import check_epsilon, layer_norm
 from rnnjax.cells.wrappers.common import Beside, check_cell
 
 
@@ -130,7 +130,7 @@ def layer_norm_outputs(
 
     Args:
         cell: any cell that puts out one array.
-        epsilon: added to the variance, above 0.
+        epsilon: added to the variance, at least 1e-30.
         param_dtype: of $g$ (`scale`, ones at first) and $b$ (`shift`, zeros).
 
     Returns:
@@ -138,7 +138,7 @@ def layer_norm_outputs(
 
     Raises:
         TypeError: if `cell` is no cell, or an option of the wrong kind.
-        ValueError: if `epsilon` is not above 0.
+        ValueError: if `epsilon` is below 1e-30.
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnjax
@@ -153,10 +153,7 @@ def layer_norm_outputs(
     function = "layer_norm_outputs"
     check_cell(function, cell)
     dtype = _checks.float_dtype(function, "param_dtype", param_dtype)
-    epsilon = _checks.real(function, "epsilon", epsilon)
-    if epsilon <= 0.0:
-        way_out = "it keeps a constant output from a division by zero"
-        _checks.refuse(function, "epsilon", "be above 0", epsilon, way_out)
+    epsilon = check_epsilon(function, epsilon)
     if not isinstance(cell.out_features, int):
         way_out = "normalise what puts out one array"
         _checks.refuse(function, "cell", "put out one array", "a tree of outputs", way_out)
@@ -172,7 +169,7 @@ def layer_norm_outputs(
 
     def step(params, carry, z):
         carry, y = cell.step(params.cell, carry, z)
-        return carry, normalised(params, y, epsilon)
+        return carry, layer_norm(y, params.scale, params.shift, epsilon=epsilon).astype(y.dtype)
 
     return cell._replace(
         init=init,
@@ -184,23 +181,6 @@ def layer_norm_outputs(
         form=None,
         output_is_h=False,
     )
-
-
-def normalised(
-    params: LayerNormOutputsParams, y: Float[Array, "*batch H"], epsilon: float
-) -> Float[Array, "*batch H"]:
-    """Layer normalisation; large outputs are made small first, so that no square overflows."""
-    dtype = promote(y.dtype, jnp.dtype("float32"))
-    centred = y.astype(dtype) - y.astype(dtype).mean(-1, keepdims=True)
-    largest = jnp.abs(jax.lax.stop_gradient(centred)).max(-1, keepdims=True)
-    size = jnp.maximum(largest, jnp.ones_like(largest))
-    centred = centred / size
-    variance = (centred**2).mean(-1, keepdims=True)
-    unit = centred * jax.lax.rsqrt(variance + (epsilon**0.5 / size) ** 2)
-    scale, shift = (
-        jnp.expand_dims(a.astype(dtype), range(y.ndim - 1)) for a in (params.scale, params.shift)
-    )
-    return (scale * unit + shift).astype(y.dtype)
 
 
 def shapes(tree: PyTree) -> Any:
