@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import Array, Bool, Float, Shaped
-from rnnjax.cells.base import Cell, value
+from rnnjax._typing import Array, Bool, Float
+from rnnjax.cells.base import Cell, InputSpec, value
 from rnnjax.cells.dense import DenseParts, dense, fresh
 from rnnjax.cells.dtypes import Precision, matmul, precision, promote
 from rnnjax.cells.initializers import (
@@ -260,9 +260,7 @@ def inference_step(
     epsilon: float,
 ) -> tuple[BatchNormLSTMCarry, Float[Array, "*batch H"]]:
     """Advance by one step with the running averages; `z` is the product with the input."""
-    slot = carry.count[..., 0].astype(jnp.int32)
-    read = functools.partial(jnp.take, indices=slot, axis=0, mode="clip")
-    at = jax.tree.map(read, params.statistics)
+    at = jax.tree.map(functools.partial(read, carry.count[..., 0]), params.statistics)
 
     def normal(moments, scale, shift=None):
         return lambda v: (by_moments(v, moments, scale, shift, epsilon=epsilon), moments)
@@ -278,6 +276,15 @@ def inference_step(
         normal_c=normal(at.c, params.scale_c, params.shift_c),
     )
     return carry, y
+
+
+def read(count: Float[Array, "*batch"], table: Float[Array, "S N"]) -> Float[Array, "*batch N"]:
+    """The entries for rows that have taken so many steps; the last for all later ones."""
+    slot = count.astype(jnp.int32)
+    # On a mesh with explicit axes a gather must be told where its result lives.
+    explicit = jax.sharding.get_abstract_mesh().explicit_axes
+    where = jax.P(*jax.typeof(slot).sharding.spec, None) if explicit else None
+    return table.at[slot].get(mode="clip", wrap_negative_indices=False, out_sharding=where)
 
 
 def training_cell(cell: Cell, parts: DenseParts, epsilon: float) -> Cell:
@@ -301,10 +308,11 @@ def training_cell(cell: Cell, parts: DenseParts, epsilon: float) -> Cell:
             normal_c=functools.partial(normal, scale=params.scale_c, shift=params.shift_c),
         )
         keep = lambda new, old: jnp.where(z.valid, new, old)
+        count = jax.lax.stop_gradient(carry.count)
         of_batch = OfBatch(
             BatchNormStatistics(z.moments, moments_h, moments_c),
-            rows=z.valid.sum(dtype=carry.count.dtype),
-            count=jnp.where(z.valid, jax.lax.stop_gradient(carry.count), 0).max(),
+            rows=z.valid.sum(dtype=z.moments.mean.dtype),
+            count=count.max(initial=0, where=z.valid),
         )
         return jax.tree.map(keep, new, carry), (keep(y, jnp.zeros_like(y)), of_batch)
 
@@ -314,7 +322,7 @@ def training_cell(cell: Cell, parts: DenseParts, epsilon: float) -> Cell:
         project=project,
         step=step,
         out_features=cell.out_features,
-        in_spec=lambda params: Beside(cell.in_spec(params), None),
+        in_spec=lambda params: Beside(cell.in_spec(params), InputSpec((1,), jnp.bool_)),
         output_is_h=False,
     )
 
@@ -349,18 +357,18 @@ def by_batch(
     Without a valid row nothing is normalised, and the moments mean nothing.
     """
     axes = tuple(range(time_axes, v.ndim - 1))
-    still, least = jax.lax.stop_gradient(v), jnp.finfo(v.dtype).min
-    top = jnp.where(valid, still, least).max(axes, keepdims=True)
-    bottom = jnp.where(valid, still, -least).min(axes, keepdims=True)
+    still, least = jax.lax.stop_gradient(v), float(jnp.finfo(v.dtype).min)
+    top = still.max(axes, keepdims=True, initial=least, where=valid)
+    bottom = still.min(axes, keepdims=True, initial=-least, where=valid)
     size = jnp.maximum(top - bottom, 1)
-    share = valid / jnp.maximum(valid.sum(axes, keepdims=True, dtype=v.dtype), 1)
+    share = valid.astype(v.dtype)
+    share = share / jnp.maximum(share.sum(axes, keepdims=True), 1)
     u = jnp.where(valid, (v - top) / size, 0)
     mean = (share * u).sum(axes, keepdims=True)
     u = jnp.where(valid, u - mean, 0)
     variance = (share * jnp.square(u)).sum(axes, keepdims=True)
     u = u * jax.lax.rsqrt(variance + jnp.square(math.sqrt(epsilon) / size))
-    largest = jnp.minimum(jnp.square(size) * variance, -least)
-    moments = Moments(top + size * mean, jnp.where(variance > 0, largest, 0))
+    moments = Moments(top + size * mean, jnp.minimum(size * (size * variance), -least))
     constant = lambda a: jax.lax.stop_gradient(a.squeeze(axes))
     return affine(u, scale, shift), jax.tree.map(constant, moments)
 

@@ -139,6 +139,7 @@ def check_momentum(function: str, momentum: Any) -> float:
     return momentum
 
 
+@jax.jit
 def averaged(old: BatchNormStatistics, batch: OfBatch, momentum: float) -> BatchNormStatistics:
     """Running averages after one more batch, whose steps lead its arrays."""
     num_slots = old.x.mean.shape[0]

@@ -13,9 +13,9 @@ from rnnjax.testing.oracle import Oracle, dot, relu, sigmoid
 class TrainingResult(NamedTuple):
     """What `rnnjax.unroll_batch_norm` returns, as one tuple."""
 
-    carry: BatchNormLSTMCarry
+    carry: PyTree
     ys: np.ndarray
-    statistics: BatchNormStatistics
+    statistics: PyTree
 
 
 def batch_norm_lstm(*, epsilon: float = 1e-5) -> Oracle:
@@ -26,9 +26,7 @@ def batch_norm_lstm(*, epsilon: float = 1e-5) -> Oracle:
         slot = min(max(int(carry.count.real[0, 0]), 0), slots - 1)
 
         def normal(v: Any, moments: Any) -> Any:
-            return (v - moments.mean[:, slot]) / np.sqrt(
-                relu(moments.variance[:, slot]) + epsilon
-            )
+            return (v - moments.mean[:, slot]) / np.sqrt(relu(moments.variance[:, slot]) + epsilon)
 
         from_x = p.scale_x * normal(dot(x, p.w_ih), p.statistics.x)
         from_h = p.scale_h * normal(dot(carry.h, p.w_hh), p.statistics.h)
@@ -73,35 +71,37 @@ def batch_norm_training(
     """
     p = jax.tree.map(np.asarray, params)
     xs, lengths = np.asarray(xs), np.asarray(lengths)
-    kind = np.result_type(*jax.tree.leaves(p), xs, float)
-    if carry is None:
-        zeros = np.zeros((xs.shape[1], len(p.shift_c)), kind)
-        initial = (0, 0) if p.initial is None else p.initial
-        carry = BatchNormLSTMCarry(zeros + initial[0], zeros + initial[1], zeros[:, :1].real)
-    h, c, count = (np.array(leaf) for leaf in carry)
+    kind = np.result_type(*jax.tree.leaves((p, xs, carry)), float)
+    h, c, count = _begin(p, xs.shape[1], carry, kind)
     ys = np.zeros((*xs.shape[:2], h.shape[1]), kind)
     seen: dict[int, list] = {}
     for k in range(max(lengths, default=0)):
         rows = np.flatnonzero(lengths > k)
         at = lengths[rows] - 1 - k if reverse else np.full(len(rows), k)
-        slot = min(int(count[rows[0], 0].real), len(p.statistics.x.mean) - 1)
-        from_x, x_moments = _normal(xs[at, rows] @ p.w_ih, epsilon)
-        from_h, h_moments = _normal(h[rows] @ p.w_hh, epsilon)
+        from_x, of_x = _normal(xs[at, rows] @ p.w_ih, epsilon)
+        from_h, of_h = _normal(h[rows] @ p.w_hh, epsilon)
         i, f, g, o = np.split(p.scale_x * from_x + p.scale_h * from_h + p.b, 4, axis=-1)
-        new_c = sigmoid(f) * c[rows] + sigmoid(i) * np.tanh(g)
-        seen_c, c_moments = _normal(new_c, epsilon)
-        new_h = sigmoid(o) * np.tanh(p.scale_c * seen_c + p.shift_c)
-        h, c = h.astype(kind), c.astype(kind)
-        h[rows], c[rows], ys[at, rows] = new_h, new_c, new_h
+        c[rows] = sigmoid(f) * c[rows] + sigmoid(i) * np.tanh(g)
+        from_c, of_c = _normal(c[rows], epsilon)
+        h[rows] = sigmoid(o) * np.tanh(p.scale_c * from_c + p.shift_c)
+        ys[at, rows] = h[rows]
+        slot = min(int(count[rows[0], 0].real), len(p.statistics.x.mean) - 1)
+        moments = BatchNormStatistics(of_x, of_h, of_c)
+        seen.setdefault(slot, []).append((len(rows), moments))
         count[rows] += 1
-        entry = BatchNormStatistics(x_moments, h_moments, c_moments)
-        seen.setdefault(slot, []).append((len(rows), entry))
-    return TrainingResult(
-        BatchNormLSTMCarry(h, c, count), ys, _running(p.statistics, seen, momentum)
-    )
+    statistics = _running(p.statistics, seen, momentum)
+    return TrainingResult(BatchNormLSTMCarry(h, c, count), ys, statistics)
 
 
-def _normal(v: Any, epsilon: float) -> tuple[Any, Moments]:
+def _begin(p: Any, rows: int, carry: Any, kind: Any) -> Any:
+    """Arrays that can be written to."""
+    if carry is not None:
+        return [np.array(leaf, kind) for leaf in carry]
+    h, c = (np.zeros_like(p.shift_c),) * 2 if p.initial is None else p.initial
+    return [np.array([leaf] * rows, kind).reshape(rows, -1) for leaf in (h, c, np.zeros(1))]
+
+
+def _normal(v: Any, epsilon: float) -> tuple[Any, Any]:
     """Mean 0 and variance 1 over the rows."""
     mean, variance = v.mean(0), ((v - v.mean(0)) ** 2).mean(0)
     return (v - mean) / np.sqrt(variance + epsilon), Moments(mean, variance)
