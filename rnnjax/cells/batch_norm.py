@@ -122,12 +122,12 @@ def batch_norm_lstm(
     $$ c' = f \odot c + i \odot g, \qquad h' = o \odot \tanh(\gamma_c \odot N(c') + \beta_c) $$
 
     with i, f, o sigmoids of their parts of s, and g the tanh. Mean and variance are of each
-    unit by itself, and of each time step t, counted from where a row began.
+    unit by itself, and of each time step t: the valid steps since a row began or was reset.
 
     This cell infers: it reads them from `params.statistics`, so that every row stands for itself,
     and it runs wherever a cell does. To train it, call `rnnjax.unroll_batch_norm` in the loss: it
-    takes the moments of the batch, and returns new statistics. Train with `unroll`, and the
-    statistics are constants that stay at mean 0 and variance 1, unless an optimizer moves them.
+    takes the moments of the batch, and returns new statistics. `unroll` never makes any: they
+    would stay at mean 0 and variance 1, but for what an optimizer does to them, as to weights.
 
     Steps after the last of `max_steps` use its statistics, so that 1 shares them over time.
     Variances below zero count as zero. The carry counts steps in its own dtype.

@@ -66,7 +66,7 @@ def unroll_batch_norm(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, rnnjax
-        >>> cell, optimizer = rnnjax.batch_norm_lstm(5, max_steps=7), optax.adam(1e-2)
+        >>> cell, optimizer = rnnjax.batch_norm_lstm(5, max_steps=7), optax.sgd(1.0)
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> xs = jax.random.normal(jax.random.key(1), (7, 8, 3))
         >>> def loss(params, xs):

@@ -68,6 +68,15 @@ def batch_norm_training(
 
     Returns:
         The final carry, the outputs and the new statistics.
+
+    Example:
+        >>> import jax, numpy as np, rnnjax
+        >>> cell, lengths = rnnjax.batch_norm_lstm(5, max_steps=7), np.array([7, 4])
+        >>> params = cell.init(jax.random.key(0), in_features=3)
+        >>> xs = jax.random.normal(jax.random.key(1), (7, 2, 3))
+        >>> _, (ys, _) = rnnjax.unroll_batch_norm(cell, params, xs, lengths=lengths)
+        >>> wanted = rnnjax.testing.batch_norm_training(params, xs, lengths=lengths)
+        >>> np.testing.assert_allclose(ys, wanted.ys, atol=1e-4)
     """
     p = jax.tree.map(np.asarray, params)
     xs, lengths = np.asarray(xs), np.asarray(lengths)

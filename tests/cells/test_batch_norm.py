@@ -322,7 +322,7 @@ REFUSED = {
         "been changed; run others, and wrappers around one, with rnnjax.unroll.",
     ),
     "no cell": refused(
-        lambda cell, params, xs: rnnjax.unroll_batch_norm("lstm", params, xs),
+        lambda cell, params, xs: rnnjax.unroll_batch_norm("lstm", params, xs),  # type: ignore
         TYPE,
         "unroll_batch_norm: `cell` must be a Cell, got a str; "
         "make one with rnnjax.lstm(...), rnnjax.gru(...) or rnnjax.Cell(...).",
@@ -366,9 +366,8 @@ def test_a_carry_that_just_counts_is_accepted():
     last = params.statistics.x.mean.at[-1].set(1.0)
     moments = params.statistics.x._replace(mean=last)
     params = params._replace(statistics=params.statistics._replace(x=moments))
-    carry = BatchNormLSTMCarry(
-        *(jnp.zeros((1, n), jnp.bfloat16) for n in (H, H)), jnp.full((1, 1), 255, jnp.bfloat16)
-    )
+    zeros = jnp.zeros((1, H), jnp.bfloat16)
+    carry = BatchNormLSTMCarry(zeros, zeros, jnp.full((1, 1), 255, jnp.bfloat16))
     _, ys = rnnjax.unroll(cell, params, jnp.zeros((3, 1, D)), carry)
     plain = params._replace(statistics=cell.init(jax.random.key(0), D).statistics)
     _, zs = rnnjax.unroll(cell, plain, jnp.zeros((3, 1, D)), carry)
