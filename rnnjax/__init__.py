@@ -11,6 +11,7 @@ from rnnjax.cells import GRUParams as GRUParams
 from rnnjax.cells import InputSpec as InputSpec
 from rnnjax.cells import LSTMCarry as LSTMCarry
 from rnnjax.cells import LSTMParams as LSTMParams
+from rnnjax.cells import batch_norm_lstm as batch_norm_lstm
 from rnnjax.cells import chrono as chrono
 from rnnjax.cells import clip_carry as clip_carry
 from rnnjax.cells import conv_gru as conv_gru
@@ -80,6 +81,7 @@ from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
 from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
+from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
 
 if TYPE_CHECKING:
     from rnnjax import linen as linen

@@ -94,6 +94,13 @@ CELLS = {
     "mogrifier lstm, low rank": entry(
         rnnjax.mogrifier_lstm, testing.mogrifier_lstm(), rounds=2, rank=2
     ),
+    "batch norm lstm": entry(
+        rnnjax.batch_norm_lstm,
+        testing.batch_norm_lstm(epsilon=1.0),
+        max_steps=4,
+        epsilon=1.0,
+        learned_carry=True,
+    ),
     "layer norm lstm": entry(
         rnnjax.layer_norm_lstm,
         testing.layer_norm_lstm(epsilon=1.0),

@@ -40,6 +40,7 @@ def public_names(module):
 
 # What a factory must be told beside its width.
 TOLD = {
+    "batch_norm_lstm": {"max_steps": 3},
     "projected_lstm": {"out_features": 2},
     "conv_gru": {"kernel_size": (3,)},
     "conv_lstm": {"kernel_size": (3,)},

@@ -3,6 +3,11 @@
 from rnnjax.cells.base import Cell as Cell
 from rnnjax.cells.base import DiagonalForm as DiagonalForm
 from rnnjax.cells.base import InputSpec as InputSpec
+from rnnjax.cells.batch_norm import BatchNormLSTMCarry as BatchNormLSTMCarry
+from rnnjax.cells.batch_norm import BatchNormLSTMParams as BatchNormLSTMParams
+from rnnjax.cells.batch_norm import BatchNormStatistics as BatchNormStatistics
+from rnnjax.cells.batch_norm import Moments as Moments
+from rnnjax.cells.batch_norm import batch_norm_lstm as batch_norm_lstm
 from rnnjax.cells.conv_gru import ConvGRUParams as ConvGRUParams
 from rnnjax.cells.conv_gru import conv_gru as conv_gru
 from rnnjax.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams

@@ -1,6 +1,7 @@
 """Cells over time: the driver, the layers, and helpers for padded sequences."""
 
 from rnnjax.sequence import merge as merge
+from rnnjax.sequence.batch_norm import unroll_batch_norm as unroll_batch_norm
 from rnnjax.sequence.bidirectional import bidirectional as bidirectional
 from rnnjax.sequence.dense import DenseParams as DenseParams
 from rnnjax.sequence.dense import dense as dense

@@ -1,5 +1,7 @@
 """Oracles for tests, yours too: the cells once more, in plain NumPy, from the equations."""
 
+from rnnjax.testing.batch_norm import batch_norm_lstm as batch_norm_lstm
+from rnnjax.testing.batch_norm import batch_norm_training as batch_norm_training
 from rnnjax.testing.convolution import conv_gru as conv_gru
 from rnnjax.testing.convolution import conv_lstm as conv_lstm
 from rnnjax.testing.dense import elman as elman

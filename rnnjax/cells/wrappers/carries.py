@@ -9,7 +9,7 @@ from rnnjax.cells.wrappers.common import (
     check_h,
     check_output,
     has_output,
-    is_floating,
+    map_states,
     with_noise_beside,
 )
 
@@ -20,7 +20,8 @@ def clip_carry(cell: Cell, limit: float) -> Cell:
 
     $$ c_t = \min(\max(\hat c_t, -l), l) $$
 
-    after every step, for every leaf; the initial carry, and one that is given, are not touched.
+    after every step, for every leaf but integers and a `count` of steps; the initial carry, and
+    one that is given, are not touched.
     The output is clipped too where it is the leaf `h` of the carry. Outside the limits gradients
     are zero.
 
@@ -51,12 +52,12 @@ def clip_carry(cell: Cell, limit: float) -> Cell:
     if limit <= 0.0:
         _checks.refuse("clip_carry", "limit", "be above 0", limit, "leave the wrapper out for none")
 
-    def clip(leaf):
-        return jnp.clip(leaf, -limit, limit) if is_floating(leaf) else leaf
+    def clip(tree):
+        return map_states(lambda a: jnp.clip(a, -limit, limit), lambda a: a, tree)
 
     def step(params, carry, z):
         carry, y = cell.step(params, carry, z)
-        return jax.tree.map(clip, carry), clip(y) if has_output(carry, y) else y
+        return clip(carry), clip(y) if has_output(carry, y) else y
 
     return cell._replace(step=step, form=None)
 

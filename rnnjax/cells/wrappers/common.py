@@ -57,9 +57,20 @@ def check_h(function: str, carry: PyTree, y: Any) -> None:
         _checks.refuse(function, "cell", wanted, _checks.describe(carry), way_out)
 
 
-def is_floating(leaf: Array) -> bool:
-    """Whether noise and limits may touch it; counters in a carry are left alone."""
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+def map_states(
+    function: Callable[[Array], Any], counter: Callable[[Array], Any], carry: PyTree
+) -> Any:
+    """`function` of what noise and limits may touch; `counter` of what only counts.
+
+    That is every leaf that is not floating, and one whose name is `count`.
+    """
+
+    def leaf(path: tuple[Any, ...], leaf: Array) -> Any:
+        counts = bool(path) and getattr(path[-1], "name", None) == "count"
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return function(leaf) if floating and not counts else counter(leaf)
+
+    return jax.tree_util.tree_map_with_path(leaf, carry)
 
 
 def prepare_within(cell: Cell, key: Array, params: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:

@@ -12,7 +12,7 @@ from rnnjax.cells.base import Cell, value
 from rnnjax.cells.wrappers.common import (
     check_h,
     check_output,
-    is_floating,
+    map_states,
     with_noise_beside,
 )
 
@@ -36,9 +36,10 @@ def zoneout(
 
     Args:
         cell: any cell whose output is the leaf `h` of its carry.
-        rates: p, `0 <= p < 1`: one for every leaf, or a mapping or NamedTuple by name, such as
-            `{"h": 0.05, "c": 0.5}` or `LSTMCarry(h=0.05, c=0.5)`; leaves that are not named
-            move freely. Name them where leaves belong together, as c, n and m of an sLSTM do.
+        rates: p, `0 <= p < 1`: one for every leaf but integers and a `count` of steps, or a
+            mapping or NamedTuple by name, such as `{"h": 0.05, "c": 0.5}` or
+            `LSTMCarry(h=0.05, c=0.5)`; leaves that are not named move freely. Name them where
+            leaves belong together, as c, n and m of an sLSTM do.
         expectation: what happens without a key: True mixes old and new with weights p and
             1 - p, as the paper evaluates; False leaves the cell as it is.
 
@@ -117,8 +118,8 @@ def _zoneout(cell: Cell, rates: Rates, expectation: bool) -> Cell:
 
 
 def rate_of_leaves(rates: Rates, carry: PyTree) -> Any:
-    """A rate for every leaf of the carry; zero for what has no name, or is not floating."""
-    spread = lambda rate, tree: jax.tree.map(lambda a: rate if is_floating(a) else 0.0, tree)
+    """A rate for every leaf of the carry; zero for what has no name, or only counts."""
+    spread = lambda rate, tree: map_states(lambda a: rate, lambda a: 0.0, tree)
     if not isinstance(rates, tuple):
         return spread(rates, carry)
     by_name, fields = dict(rates), getattr(carry, "_fields", ())
