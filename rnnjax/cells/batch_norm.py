@@ -12,7 +12,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Float
 from rnnjax.cells.base import Cell, InputSpec, value
 from rnnjax.cells.dense import DenseParts, dense, fresh
-from rnnjax.cells.dtypes import Precision, matmul, precision, promote
+from rnnjax.cells.dtypes import Precision, at_least_float32, matmul, promote
 from rnnjax.cells.initializers import (
     Chrono,
     Initializer,
@@ -20,8 +20,8 @@ from rnnjax.cells.initializers import (
     lstm_bias,
     orthogonal,
 )
-from rnnjax.cells.layer_norm import check_epsilon, input_product, wide
 from rnnjax.cells.lstm import LSTMCarry
+from rnnjax.cells.norm import check_epsilon, input_product
 from rnnjax.cells.wrappers.common import Beside
 
 
@@ -173,7 +173,7 @@ def batch_norm_lstm(
         learned_carry=learned_carry,
         w_ih_init=w_ih_init,
         w_hh_init=w_hh_init,
-        dtypes=precision(name, dtype, param_dtype, carry_dtype),
+        dtypes=(dtype, param_dtype, carry_dtype),
     )
     max_steps = check_max_steps(name, max_steps, parts.dtypes)
     epsilon = check_epsilon(name, epsilon)
@@ -190,7 +190,7 @@ def batch_norm_lstm(
             scale_c=jnp.full(width, 0.1, dtype),
             shift_c=jnp.zeros(width, dtype),
             b=draw_bias(key_b, width, dtype),
-            statistics=initial_statistics(max_steps, width, wide(dtype)),
+            statistics=initial_statistics(max_steps, width, at_least_float32(dtype)),
             initial=parts.initial(),
         )
 
@@ -265,7 +265,7 @@ def inference_step(
     def normal(moments, scale, shift=None):
         return lambda v: (by_moments(v, moments, scale, shift, epsilon=epsilon), moments)
 
-    dtype = wide(promote(z.dtype, carry.h.dtype))
+    dtype = at_least_float32(promote(z.dtype, carry.h.dtype))
     a, _ = normal(at.x, params.scale_x, params.b)(z.astype(dtype))
     carry, y, _ = batch_norm_lstm_step(
         params,
@@ -302,7 +302,7 @@ def training_cell(cell: Cell, parts: DenseParts, epsilon: float) -> Cell:
         new, y, (moments_h, moments_c) = batch_norm_lstm_step(
             params,
             carry,
-            z.a.astype(wide(promote(z.a.dtype, carry.h.dtype))),
+            z.a.astype(at_least_float32(promote(z.a.dtype, carry.h.dtype))),
             dtype=z.a.dtype,
             normal_h=functools.partial(normal, scale=params.scale_h),
             normal_c=functools.partial(normal, scale=params.scale_c, shift=params.shift_c),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import Cell, value
-from rnnjax.cells.dense import DenseParts, dense
+from rnnjax.cells.dense import dense
 from rnnjax.cells.dtypes import at_least_float32, matmul, promote
 from rnnjax.cells.gru import GRUCarry, gru_gates
 from rnnjax.cells.initializers import (
@@ -20,7 +20,7 @@ from rnnjax.cells.initializers import (
     orthogonal,
 )
 from rnnjax.cells.lstm import LSTMCarry
-from rnnjax.cells.norm import check_epsilon, layer_norm
+from rnnjax.cells.norm import check_epsilon, input_product, layer_norm
 
 
 class LayerNormLSTMParams(NamedTuple):
@@ -265,15 +265,6 @@ def layer_norm_gru_step(
     q = by_slab(v, params.scale_h, epsilon=epsilon).astype(dtype)
     carry, h = gru_gates(z.astype(dtype), q, carry, params.b_hn)
     return carry, h.astype(z.dtype)
-
-
-def input_product(
-    parts: DenseParts, params: Any, xs: Float[Array, "*steps D"]
-) -> tuple[Float[Array, "*steps G"], Any]:
-    """`x W` as wide as statistics want it, and the dtype in which it is handed on."""
-    dtype = parts.dtypes.of_compute(xs, params.w_ih)
-    out_dtype = at_least_float32(parts.dtypes.of_carry(xs, params.w_ih))
-    return matmul(xs, params.w_ih, dtype, out_dtype), dtype
 
 
 def by_slab(

@@ -1,4 +1,4 @@
-"""Layer normalisation, of pre-activations and of outputs."""
+"""What normalised cells share, and layer normalisation, of pre-activations and of outputs."""
 
 import math
 from typing import Any
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
-from rnnjax.cells.dtypes import at_least_float32
+from rnnjax.cells.dense import DenseParts
+from rnnjax.cells.dtypes import at_least_float32, matmul
 
 
 def check_epsilon(function: str, epsilon: Any) -> float:
@@ -17,6 +18,15 @@ def check_epsilon(function: str, epsilon: Any) -> float:
     if number < 1e-30:
         _checks.refuse(function, "epsilon", "be at least 1e-30", number, "1e-5 is usual")
     return number
+
+
+def input_product(
+    parts: DenseParts, params: Any, xs: Float[Array, "*steps D"]
+) -> tuple[Float[Array, "*steps G"], Any]:
+    """`x W` as wide as statistics want it, and the dtype in which it is handed on."""
+    dtype = parts.dtypes.of_compute(xs, params.w_ih)
+    out_dtype = at_least_float32(parts.dtypes.of_carry(xs, params.w_ih))
+    return matmul(xs, params.w_ih, dtype, out_dtype), dtype
 
 
 def layer_norm(

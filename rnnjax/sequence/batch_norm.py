@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Lengths, PyTree
-from rnnjax.cells.base import Cell, fresh_carry
+from rnnjax.cells.base import Cell
 from rnnjax.cells.batch_norm import BatchNormForm, BatchNormStatistics, OfBatch
 from rnnjax.cells.wrappers.common import Beside
 from rnnjax.methods.base import Method, keep, zeros_like
-from rnnjax.sequence.arguments import Sequence, check_carry, num_batch_axes
+from rnnjax.sequence.arguments import Sequence, num_batch_axes
 from rnnjax.sequence.masks import reverse_sequences
-from rnnjax.sequence.unroll import check_call, unroll_checked
+from rnnjax.sequence.unroll import check_call, check_start, unroll_checked
 
 
 def unroll_batch_norm(
@@ -91,11 +91,7 @@ def unroll_batch_norm(
     sequence = check_call(function, cell, params, xs, lengths, None, None, reverse)
     check_batch(function, cell, params, sequence)
     momentum = check_momentum(function, momentum)
-    if key is not None:
-        _checks.prng_key(function, key)
-    if carry is not None:
-        like = jax.eval_shape(lambda p, x: fresh_carry(cell, p, x), params, sequence.xs)
-        carry = check_carry(function, carry, like)
+    carry = check_start(function, cell, params, sequence, carry, key)
     xs = reverse_sequences(sequence.xs, lengths) if reverse else sequence.xs
     weights = params
     if key is not None and cell.prepare is not None:

@@ -25,7 +25,6 @@ TINY = 1e-30
 VALID = np.arange(T)[:, None] < LENGTHS
 
 cell_of = functools.partial(rnnjax.batch_norm_lstm, H, epsilon=EPSILON)
-quick = functools.partial(jax.jit, compiler_options=compare.QUICK)
 x64 = pytest.mark.usefixtures("x64")
 
 
@@ -100,7 +99,7 @@ def test_training_is_the_oracle(reverse):
 
 def test_statistics_are_those_of_the_batch():
     cell, params, xs, _ = problem(max_steps=T)
-    run = quick(trained(cell, lengths=LENGTHS, momentum=0.0))
+    run = jax.jit(trained(cell, lengths=LENGTHS, momentum=0.0))
     _, (_, statistics) = run(params, xs, None)
     for t in range(T):
         v = np.asarray(xs[t])[VALID[t]] @ np.asarray(params.w_ih)
@@ -129,9 +128,9 @@ def test_late_steps_share_the_last_place():
     """Each counts as much as it has rows."""
     cell, params, xs, _ = problem(max_steps=T)
     options = {"lengths": LENGTHS, "momentum": 0.0}
-    _, (ys, own) = quick(trained(cell, **options))(params, xs, None)
+    _, (ys, own) = jax.jit(trained(cell, **options))(params, xs, None)
     few = params._replace(statistics=jax.tree.map(lambda a: a[:2], params.statistics))
-    run = quick(trained(cell_of(max_steps=2, learned_carry=True), **options))
+    run = jax.jit(trained(cell_of(max_steps=2, learned_carry=True), **options))
     _, (same, shared) = run(few, xs, None)
     compare.assert_close(same, ys)
     weights = VALID.sum(1)[1:]
@@ -143,7 +142,7 @@ def test_inference_with_the_statistics_of_a_batch_is_training_on_it():
     """Reversed, where rows begin at different times and yet share their first step."""
     cell, params, xs, carry = problem(max_steps=T + 1)
     options = {"lengths": LENGTHS, "reverse": True}
-    final, (ys, statistics) = quick(trained(cell, **options, momentum=0.0))(params, xs, carry)
+    final, (ys, statistics) = jax.jit(trained(cell, **options, momentum=0.0))(params, xs, carry)
     taught = params._replace(statistics=statistics)
     inferred = rnnjax.unroll(cell, taught, xs, carry, **options)
     compare.assert_close(inferred, (final, ys))
@@ -153,7 +152,7 @@ def test_inference_with_the_statistics_of_a_batch_is_training_on_it():
 def test_segments_are_the_whole():
     """Steps go on counting where the carry left off."""
     cell, params, xs, _ = problem(max_steps=T)
-    run = quick(lambda *point, lengths: trained(cell, lengths=lengths)(*point))
+    run = jax.jit(lambda *point, lengths: trained(cell, lengths=lengths)(*point))
     lengths = np.array([4, 0, 4, 3])
     final, (ys, statistics) = run(params, xs[:4], None, lengths=lengths)
     carry, (early, kept) = run(params, xs[:2], None, lengths=np.minimum(lengths, 2))
@@ -180,9 +179,9 @@ def test_padding_changes_nothing():
 
 def test_batch_axes_and_chunks():
     cell, params, xs, _ = problem()
-    wanted = quick(trained(cell, lengths=LENGTHS))(params, xs, None)
+    wanted = jax.jit(trained(cell, lengths=LENGTHS))(params, xs, None)
     square = {"lengths": LENGTHS.reshape(2, 2), "method": rnnjax.Chunked(2)}
-    got = quick(trained(cell, **square))(params, xs.reshape(T, 2, 2, D), None)
+    got = jax.jit(trained(cell, **square))(params, xs.reshape(T, 2, 2, D), None)
     carry, (ys, statistics) = got
     flat = jax.tree.map(lambda a: a.reshape(B, -1), carry), ys.reshape(T, B, H)
     compare.assert_close((flat[0], (flat[1], statistics)), wanted)
@@ -191,7 +190,7 @@ def test_batch_axes_and_chunks():
 def test_empty_batches_and_sequences():
     cell, params, xs, _ = problem()
     for part in (xs[:0], xs[:2, :0]):
-        carry, (ys, statistics) = quick(trained(cell))(params, part, None)
+        carry, (ys, statistics) = jax.jit(trained(cell))(params, part, None)
         assert ys.shape == (*part.shape[:2], H) and carry.h.shape == (part.shape[1], H)
         compare.assert_equal(statistics, params.statistics)
 
@@ -232,11 +231,11 @@ def test_explicit_meshes():
 
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
 
-    wanted = quick(run)(params, xs, lengths)
+    wanted = jax.jit(run)(params, xs, lengths)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
     put = lambda tree, *axes: jax.device_put(tree, NamedSharding(mesh, jax.P(*axes)))
     with jax.set_mesh(mesh):
-        got = quick(run)(put(params), put(xs, None, "data"), put(lengths, "data"))
+        got = jax.jit(run)(put(params), put(xs, None, "data"), put(lengths, "data"))
     compare.assert_close(got, wanted)
 
 
@@ -247,7 +246,7 @@ def test_a_row_alone_becomes_the_shift():
     """And so do equal rows, of any size; what is normalised has no gradient then."""
     scale, shift = jnp.arange(1.0, 4.0), jnp.linspace(-2.0, 2.0, 3)
 
-    @quick
+    @jax.jit
     def run(v, rows):
         valid = jnp.arange(5)[:, None] < rows
         out, pull = jax.vjp(lambda v: by_batch(v, valid, scale, shift, epsilon=1e-5)[0], v)
@@ -279,11 +278,11 @@ def test_huge_inputs_are_finite(dtype):
 def test_half_precision():
     """Outputs in bfloat16; carry and statistics in float32, and near those of float32 weights."""
     cell, params, xs, _ = problem(jnp.bfloat16)
-    carry, (ys, statistics) = quick(trained(cell))(params, xs, None)
+    carry, (ys, statistics) = jax.jit(trained(cell))(params, xs, None)
     assert ys.dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves((carry, statistics))} == {"float32"}
     single = jax.tree.map(lambda a: a.astype(jnp.float32), (params, xs))
-    wanted = quick(trained(problem()[0]))(*single, None)
+    wanted = jax.jit(trained(problem()[0]))(*single, None)
     got = jax.tree.map(lambda a: a.astype(jnp.float32), (carry, (ys, statistics)))
     compare.assert_close(got, wanted, rtol=3e-2, atol=3e-2)
 
