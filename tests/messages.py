@@ -3,11 +3,10 @@
 import functools
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import jaxtyping
 import pytest
-from registry import randomise
+from registry import random_params
 
 import rnnjax
 
@@ -29,7 +28,7 @@ def world():
     """Cells, layers, params and arguments that are right; each case spoils one of them."""
     lstm, gru = rnnjax.lstm(H), rnnjax.gru(H)
     both, deep = rnnjax.bidirectional(lstm), rnnjax.stack(lstm, gru, dropout=0.1)
-    made = lambda thing: randomise(jax.eval_shape(lambda: thing.init(jax.random.key(0), D)), 0)
+    made = lambda thing: random_params(thing, D, 0)
     h = jnp.zeros((B, H))
     return SimpleNamespace(
         lstm=lstm,

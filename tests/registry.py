@@ -236,15 +236,25 @@ def randomise(tree, seed: int, scale: float = 0.5):
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) * scale, a.dtype), tree)
 
 
-def random_carry(name: str, carry, seed: int):
-    """Random values in every leaf of a carry of a cell of the registry."""
-    return CELLS[name].possible(randomise(carry, seed))
+def random_params(thing, features: int, seed: int):
+    """Random values in every leaf of the params of a cell or layer."""
+    return randomise(jax.eval_shape(lambda: thing.init(jax.random.key(0), features)), seed)
+
+
+def random_carry(thing, params, x, seed: int, scale: float = 0.5):
+    """Random values in every leaf of a carry of a cell or layer."""
+    return randomise(jax.eval_shape(thing.init_carry, params, x), seed, scale)
+
+
+def possible_carry(name: str, thing, params, x, seed: int):
+    """The same, of a cell of the registry that can only be in some of these states."""
+    return CELLS[name].possible(random_carry(thing, params, x, seed))
 
 
 def make(name: str, *, seed: int = 0, dtype=jnp.float32, features: int = D, hidden: int = H):
     """A cell of the registry and parameters with every leaf random."""
     cell = sized(name, features, hidden, param_dtype=dtype)
-    return cell, randomise(cell.init(jax.random.key(seed), features), seed)
+    return cell, random_params(cell, features, seed)
 
 
 def sized(name: str, features: int, hidden: int, **options):

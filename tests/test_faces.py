@@ -33,7 +33,7 @@ def test_functions_nnx_and_linen_agree(name, depth, option):
     xs = registry.inputs(registry.B, registry.T, registry.D)
     one = rnnjax.bidirectional(cell(registry.H)) if both_ways else cell(registry.H)
     layer = rnnjax.stack(*[one] * num_layers)
-    params = registry.randomise(layer.init(jax.random.key(0), registry.D), 3)
+    params = registry.random_params(layer, registry.D, 3)
     tree = rnnjax.params_to_dict(params)
 
     def functions(tree, xs):
@@ -69,7 +69,7 @@ def test_functions_nnx_and_linen_agree(name, depth, option):
 
 def test_flax_runs_our_cells_to_the_same_numbers():
     cell = rnnjax.lstm(registry.H)
-    params = registry.randomise(cell.init(jax.random.key(0), registry.D), 4)
+    params = registry.random_params(cell, registry.D, 4)
     tree = rnnjax.params_to_dict(params)
     xs = registry.inputs(registry.B, registry.T, registry.D)
     carry, ys = rnnjax.unroll(cell, params, jnp.moveaxis(xs, 1, 0))

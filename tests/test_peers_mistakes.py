@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from programs import equations
-from registry import inputs, randomise
+from registry import inputs, random_carry, randomise
 
 import rnnjax
 from peers import assert_same, differ, made, run
@@ -143,7 +143,7 @@ def test_two_batch_axes_with_lengths_and_carry(name):
     """Flax: `Incompatible shapes for broadcasting`."""
     layer, params = built(name)
     xs, lengths = inputs(T, 2, B, D), np.array([[T, 4, 0], [1, 0, 2]], np.int32)
-    start = randomise(layer.init_carry(params, xs[0]), 5)
+    start = random_carry(layer, params, xs[0], 5)
     carry, ys = run(layer, params, xs, start, lengths=lengths)
     one = lambda x, c, n: layer.apply(params, x, c, lengths=n)
     each = jax.jit(jax.vmap(one, in_axes=(1, -3, 0), out_axes=(-3, 1)))

@@ -43,7 +43,7 @@ def problem(name):
     """A cell, and random params, inputs and carry."""
     cell, params = registry.make(name, features=D, hidden=H)
     xs = registry.inputs_of(name, T, B, D)
-    return cell, Point(params, xs, registry.randomise(cell.init_carry(params, xs[0]), seed=2))
+    return cell, Point(params, xs, registry.random_carry(cell, params, xs[0], 2))
 
 
 def unroll(cell, **options):

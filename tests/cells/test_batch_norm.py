@@ -31,9 +31,9 @@ x64 = pytest.mark.usefixtures("x64")
 def problem(dtype=jnp.float32, *, max_steps=S):
     """A cell, random params, inputs, and a carry whose rows have taken one step."""
     cell = cell_of(max_steps=max_steps, learned_carry=True, param_dtype=dtype)
-    params = registry.randomise(cell.init(jax.random.key(0), D), 0)
+    params = registry.random_params(cell, D, 0)
     xs = registry.inputs(T, B, D, dtype=dtype)
-    carry = registry.randomise(cell.init_carry(params, xs[0]), 2)
+    carry = registry.random_carry(cell, params, xs[0], 2)
     return cell, params, xs, carry._replace(count=jnp.ones((B, 1), dtype))
 
 

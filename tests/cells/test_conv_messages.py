@@ -23,9 +23,9 @@ def cell_of(*kernel, **options):
 @functools.cache
 def problem(cell, space):
     """Random params, inputs and carry."""
-    params = registry.randomise(cell.init(jax.random.key(0), C), 0)
+    params = registry.random_params(cell, C, 0)
     xs = registry.inputs(T, B, *space, C)
-    return params, xs, registry.randomise(cell.init_carry(params, xs[0]), 2)
+    return params, xs, registry.random_carry(cell, params, xs[0], 2)
 
 
 MADE = {

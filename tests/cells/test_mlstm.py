@@ -32,10 +32,10 @@ assert_exact = functools.partial(compare.assert_close, rtol=1e-11, atol=1e-13)
 def problem(dtype=jnp.float64, *, num_steps=T):
     """A cell of two heads, random params, inputs, and a carry to begin from."""
     cell = rnnjax.mlstm(H, num_heads=N, key_features=K, param_dtype=dtype)
-    params = registry.randomise(cell.init(jax.random.key(0), D), seed=0)
+    params = registry.random_params(cell, D, 0)
     xs = registry.inputs(num_steps, B, D, dtype=dtype)
     like = jnp.zeros((B, D), dtype)
-    return cell, params, xs, registry.randomise(cell.init_carry(params, like), seed=2)
+    return cell, params, xs, registry.random_carry(cell, params, like, 2)
 
 
 def graded(cell, method, **options):
@@ -128,7 +128,7 @@ def test_no_steps_and_one(x64, num_steps):
 def test_any_number_of_batch_axes(x64, batch):
     cell, params, *_ = problem()
     xs = registry.inputs(T, *batch, D, dtype=jnp.float64)
-    carry = registry.randomise(cell.init_carry(params, xs[0]), seed=2)
+    carry = registry.random_carry(cell, params, xs[0], 2)
     options = {name: flag.reshape(T, *batch) for name, flag in holes(np.prod(batch)).items()}
     assert_exact(*(graded(cell, m, **options)(params, xs, carry) for m in METHODS.values()))
 

@@ -191,7 +191,7 @@ def test_slstm_does_not_depend_on_m():
     """c and n are meant times exp(m), and only their ratio is read."""
     cell, xs = CELLS["slstm"], registry.inputs(T, B, D)
     params = random_params(cell)
-    h, c, n, m = registry.randomise(cell.init_carry(params, xs[0]), 2)
+    h, c, n, m = registry.random_carry(cell, params, xs[0], 2)
     begin = SLSTMCarry(h, c, 1 + jnp.abs(n), m)
     factor = jnp.exp(jnp.asarray(3.0))
     moved = begin._replace(c=begin.c * factor, n=begin.n * factor, m=begin.m - 3)

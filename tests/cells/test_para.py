@@ -64,7 +64,7 @@ def test_biases_and_peepholes_start_as_they_are_told():
 @factories
 def test_a_learned_carry_is_where_it_begins(factory):
     cell = factory(5, learned_carry=True)
-    params = registry.randomise(cell.init(jax.random.key(0), D), seed=1)
+    params = registry.random_params(cell, D, 1)
     carry = cell.init_carry(params, jnp.ones((2, D)))
     for leaf, initial in zip(carry, params.initial, strict=True):
         np.testing.assert_array_equal(leaf, np.stack([initial] * 2))
@@ -74,7 +74,7 @@ def test_a_learned_carry_is_where_it_begins(factory):
 @pytest.mark.parametrize("size", [1e4, 1e30])
 def test_saturated_gates_have_finite_values_and_gradients(factory, size):
     cell = factory(5)
-    params = registry.randomise(cell.init(jax.random.key(0), D), seed=1)
+    params = registry.random_params(cell, D, 1)
 
     def loss(params, xs, method):
         carry, ys = rnnjax.unroll(cell, params, xs, method=method)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from compare import assert_close, assert_equal, graded
 from messages import no_type_checker
-from registry import inputs, randomise
+from registry import inputs, random_params
 
 import rnnjax
 
@@ -32,7 +32,7 @@ resets = pytest.mark.parametrize("reset", ["after", "before"])
 
 def made(cell, seed=0):
     """Params with every leaf random."""
-    return randomise(cell.init(jax.random.key(0), D), seed)
+    return random_params(cell, D, seed)
 
 
 def ran(cell, params):

@@ -65,7 +65,7 @@ def problem(name):
     """A cell, random parameters, inputs with distinct numbers, and a carry."""
     cell, params = registry.make(name, features=D, hidden=H)
     xs = registry.inputs(T, B, D)
-    return cell, params, xs, registry.randomise(cell.init_carry(params, xs[0]), seed=2)
+    return cell, params, xs, registry.random_carry(cell, params, xs[0], 2)
 
 
 def run(cell, method, options, reverse, params, xs, carry):

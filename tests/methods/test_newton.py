@@ -110,7 +110,7 @@ def test_a_cell_of_a_user():
 def test_shapes(shape, reverse):
     cell, params, _ = problem(rnnjax.lstm, num_steps=1, scale=0.3)
     xs = registry.inputs(*shape)
-    begin = registry.randomise(cell.init_carry(params, xs[0]), 2)
+    begin = registry.random_carry(cell, params, xs[0], 2)
     mask = np.random.default_rng(0).random(shape[:-1]) < 0.7
     options = {"mask": mask, "reverse": reverse}
     got = graded(cell, STRICT, **options)(params, xs, begin)
@@ -161,7 +161,7 @@ def test_the_report_is_of_the_call():
     loose = rnnjax.Newton(tolerance=1e-2)
     assert report(xs, method=loose).iterations < report(xs).iterations
     compare.assert_close(jax.jit(report)(xs), report(xs))
-    far = registry.randomise(cell.init_carry(params, xs[0]), 2, scale=100.0)
+    far = registry.random_carry(cell, params, xs[0], 2, scale=100.0)
     assert report(xs, far).residual != report(xs).residual
     assert report(xs, reverse=True).residual != report(xs).residual
     nothing = report(xs[:0])
@@ -229,7 +229,7 @@ def test_members_of_a_vmap_answer_for_themselves():
 def test_blocks_are_the_diagonal_of_the_jacobian(x64, name):
     cell, params = registry.make(name, dtype=jnp.float64)
     x = registry.inputs(registry.D, dtype=jnp.float64)
-    carry = registry.randomise(cell.init_carry(params, x), 2, scale=1.0)
+    carry = registry.random_carry(cell, params, x, 2, scale=1.0)
     z = cell.project(params, x)
     _, blocks = steps.linearise(cell, params, carry, None, (z, (None, None)))
     whole = jax.jacfwd(lambda carry: cell.step(params, carry, z)[0])(carry)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen
 from parity.layouts import TINY
-from registry import inputs, randomise
+from registry import inputs, random_carry, random_params
 
 import rnnjax
 
@@ -33,9 +33,9 @@ both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "r
 def problem(name):
     kernel, space, options = WINDOWS[name]
     cell = rnnjax.conv_lstm(H, kernel_size=kernel, param_dtype=jnp.float64, **options)
-    params = randomise(cell.init(jax.random.key(0), C), 0)
+    params = random_params(cell, C, 0)
     xs = inputs(T, B, *space, C, dtype=jnp.float64)
-    return cell, params, xs, randomise(cell.init_carry(params, xs[0]), 2)
+    return cell, params, xs, random_carry(cell, params, xs[0], 2)
 
 
 def linen_conv_lstm(params):

@@ -4,12 +4,11 @@ At a masked step Keras repeats its last output where rnnjax says zero, so only v
 compared there.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from parity.layouts import TINY, keras_layer, keras_loaded, keras_weights, one_way, run_keras
-from registry import B, D, T, inputs, make, randomise, sequence_options
+from registry import B, D, T, inputs, make, random_carry, random_params, sequence_options
 
 import rnnjax
 
@@ -43,9 +42,9 @@ def weights_of(name, params, seed=0):
 
 
 def random_case(name, layer, seed=0):
-    params = randomise(layer.init(jax.random.key(0), D), seed)
+    params = random_params(layer, D, seed)
     xs = inputs(T, B, D, dtype=jnp.float64)
-    return params, xs, randomise(layer.init_carry(params, xs[0]), 2)
+    return params, xs, random_carry(layer, params, xs[0], 2)
 
 
 def assert_valid_equal(ys, theirs, mask):

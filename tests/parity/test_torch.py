@@ -16,7 +16,20 @@ from parity.layouts import (
     torch_weights,
     vjp,
 )
-from registry import CELLS, METHODS, B, D, H, T, inputs, make, randomise, sequence_options, serves
+from registry import (
+    CELLS,
+    METHODS,
+    B,
+    D,
+    H,
+    T,
+    inputs,
+    make,
+    random_carry,
+    random_params,
+    sequence_options,
+    serves,
+)
 
 import rnnjax
 
@@ -31,6 +44,8 @@ COMPARED = [name for name in ("scan", "fused", "native") if name in METHODS]
 MODULES = [(name, m) for name in (*NAMES, "projected lstm") for m in COMPARED if serves(m, name)]
 LENGTHS = {"all steps": None, "lengths": np.array([4, T, 1], np.int32)}  # torch refuses 0
 
+FIRST = jnp.zeros((B, D))  # inputs of one step, for the shape of a carry
+
 
 def nonlinearity(name):
     return "relu" if name.endswith("relu") else "tanh"
@@ -40,10 +55,6 @@ def random_inputs(*shape, seed):
     return inputs(*shape, seed=seed, dtype=jnp.float64)
 
 
-def random_carry(layer, params, seed):
-    return randomise(layer.init_carry(params, jnp.zeros((B, D))), seed)
-
-
 # One layer
 
 
@@ -51,13 +62,13 @@ def random_carry(layer, params, seed):
 def one_layer_case(name, direction, which):
     """Params, inputs, carry, cotangents, and what PyTorch makes of them."""
     cell = CELLS[name](H, learned_carry=False, param_dtype=jnp.float64)  # torch learns none
-    params = randomise(cell.init(jax.random.key(0), D), 0)
+    params = random_params(cell, D, 0)
     layer = rnnjax.recurrent(cell)
     if direction == "bidirectional":
         layer = rnnjax.bidirectional(cell)
-        params = randomise(layer.init(jax.random.key(0), D), 0)
+        params = random_params(layer, D, 0)
     xs, dys = random_inputs(T, B, D, seed=1), random_inputs(T, B, layer.out_features(D), seed=2)
-    carry, dcarry = random_carry(layer, params, 3), random_carry(layer, params, 4)
+    carry, dcarry = random_carry(layer, params, FIRST, 3), random_carry(layer, params, FIRST, 4)
     oracle = {
         "forward": forward_in_torch,
         "reverse": reverse_in_torch,
@@ -115,9 +126,9 @@ def test_one_layer_equals_torch(name, direction, which, method):
 def test_packed_bidirectional_stack_equals_torch(name, method):
     cell, _ = make(name, dtype=jnp.float64)
     layer = rnnjax.stack(rnnjax.bidirectional(cell), rnnjax.bidirectional(cell))
-    params = randomise(layer.init(jax.random.key(0), D), 0)
+    params = random_params(layer, D, 0)
     xs, dys = random_inputs(T, B, D, seed=1), random_inputs(T, B, 2 * H, seed=2)
-    carry, dcarry = random_carry(layer, params, 3), random_carry(layer, params, 4)
+    carry, dcarry = random_carry(layer, params, FIRST, 3), random_carry(layer, params, FIRST, 4)
     arguments = params, xs, carry, (dcarry, dys)
 
     def run(params, xs, carry):
@@ -137,10 +148,10 @@ OPTIONS = {k: v for k, v in sequence_options().items() if k != "plain"}
 def cell_case(name, reverse, which):
     """As `one_layer_case`, with a learned initial carry for the restarts to restore."""
     cell = CELLS[name](H, learned_carry=True, param_dtype=jnp.float64)
-    params = randomise(cell.init(jax.random.key(0), D), 0)
+    params = random_params(cell, D, 0)
     xs, dys = random_inputs(T, B, D, seed=1), random_inputs(T, B, H, seed=2)
     layer = rnnjax.recurrent(cell)
-    carry, dcarry = random_carry(layer, params, 3), random_carry(layer, params, 4)
+    carry, dcarry = random_carry(layer, params, FIRST, 3), random_carry(layer, params, FIRST, 4)
     arguments = params, xs, carry, (dcarry, dys)
     wanted = cell_loop_vjp(name, *arguments, reverse=reverse, **OPTIONS[which])
     return cell, arguments, wanted

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
-from registry import inputs, randomise
+from registry import inputs, random_params, randomise
 
 import rnnjax
 
@@ -116,7 +116,7 @@ def with_gradients(run):
 def problem(layer_name, scenario_name):
     scenario = SCENARIOS[scenario_name]
     layer = LAYERS[layer_name](scenario.reverse)
-    params = randomise(jax.eval_shape(lambda: layer.init(jax.random.key(0), D)), 0)
+    params = random_params(layer, D, 0)
     xs = inputs(T, B, D)
     rng = np.random.default_rng(7)
     everything = {
@@ -243,7 +243,7 @@ def test_shard_map_with_one_argument_that_varies(what):
 def test_explicit_mesh_with_inputs_and_flags_placed_differently(xs_sharded, flag, width):
     """The inputs decide; a width of 1 is the case in which nothing is broadcast."""
     mesh, cell = mesh_of(AxisType.Explicit), rnnjax.gru(width)
-    params = randomise(jax.eval_shape(lambda: cell.init(jax.random.key(0), 1)), 0)
+    params = random_params(cell, 1, 0)
     xs, given = inputs(T, B, 1), problem("lstm", "all").flags[flag]
     with jax.set_mesh(mesh):
         placed = put(mesh, xs, jax.P(None, "data") if xs_sharded else jax.P())
@@ -300,7 +300,7 @@ def test_explicit_mesh_with_noise(noise):
     """The noise is drawn as on one device and sharded as what it falls on, also where T is 1."""
     mesh, layer = mesh_of(AxisType.Explicit), NOISY[noise]
     key = jax.random.key(1)
-    params = randomise(jax.eval_shape(lambda: layer.init(key, D)), 0)
+    params = random_params(layer, D, 0)
     run = jax.jit(lambda xs: layer.apply(params, xs, key=key))
     for xs in (inputs(T, B, D), inputs(1, B, D)):
         with jax.set_mesh(mesh):

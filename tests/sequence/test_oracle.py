@@ -74,7 +74,7 @@ def problem(name, *, carry=True):
     """A cell, its random params, inputs, and a carry to begin from."""
     cell, params = registry.make(name, dtype=jnp.float64)
     xs = registry.inputs_of(name, registry.T, registry.B, registry.D, dtype=jnp.float64)
-    begin = registry.random_carry(name, cell.init_carry(params, xs[0]), seed=2) if carry else None
+    begin = registry.possible_carry(name, cell, params, xs[0], seed=2) if carry else None
     return cell, params, xs, begin
 
 
@@ -148,8 +148,8 @@ def test_bidirectional(name, method):
     """Each direction is the oracle with the parameters and the carry of its own half."""
     cell, _, xs, _ = problem(name)
     layer = rnnjax.bidirectional(cell)
-    params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
-    carry = registry.random_carry(name, layer.init_carry(params, xs[0]), seed=5)
+    params = registry.random_params(layer, registry.D, 4)
+    carry = registry.possible_carry(name, layer, params, xs[0], seed=5)
 
     def run(params, xs, carry):
         chosen = registry.METHODS[method]
@@ -180,8 +180,8 @@ def test_stack(option):
         rnnjax.lstm(3, learned_carry=True, param_dtype=jnp.float64),
         rnnjax.gru(registry.H, param_dtype=jnp.float64),
     )
-    params = registry.randomise(layer.init(jax.random.key(0), registry.D), seed=4)
-    carry = registry.randomise(layer.init_carry(params, xs[0]), seed=5)
+    params = registry.random_params(layer, registry.D, 4)
+    carry = registry.random_carry(layer, params, xs[0], 5)
 
     def run(params, xs, carry):
         return layer.apply(params, xs, carry, **OPTIONS[option])

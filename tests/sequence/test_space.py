@@ -23,9 +23,9 @@ def cell_of(*kernel, **options):
 @functools.cache
 def problem(cell, space):
     """Random params, inputs and carry."""
-    params = registry.randomise(cell.init(jax.random.key(0), C), 0)
+    params = registry.random_params(cell, C, 0)
     xs = registry.inputs(T, B, *space, C)
-    return params, xs, registry.randomise(cell.init_carry(params, xs[0]), 2)
+    return params, xs, registry.random_carry(cell, params, xs[0], 2)
 
 
 def test_stack_down_to_vectors():
@@ -54,7 +54,7 @@ def test_what_reads_vectors_stands_at_every_place(method, both_ways):
     upper = rnnjax.bidirectional(rnnjax.lstm(5)) if both_ways else rnnjax.recurrent(rnnjax.lstm(5))
     lower = cell_of(3)
     layer = rnnjax.stack(lower, rnnjax.dense(4), upper)
-    params = registry.randomise(layer.init(jax.random.key(0), C), 1)
+    params = registry.random_params(layer, C, 1)
     xs = registry.inputs(T, B, 3, C)
     carry, ys = layer.apply(params, xs, **OPTIONS, method=method)
     _, middle = rnnjax.unroll(lower, params[0], xs, **OPTIONS)

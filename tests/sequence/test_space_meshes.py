@@ -25,7 +25,7 @@ LENGTHS = np.linspace(T, 0, B).round().astype(np.int32)
 
 def problem(name):
     layer, space = LAYERS[name]
-    params = registry.randomise(layer.init(jax.random.key(0), C), 0)
+    params = registry.random_params(layer, C, 0)
     return layer, params, registry.inputs(T, B, *space, C)
 
 
