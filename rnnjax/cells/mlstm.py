@@ -229,5 +229,6 @@ def _bounded(a: Array, dtype: Any) -> Array:
     """Vectors shrunk to the fourth root of the largest number, and to the range of `dtype`."""
     limit = min(float(jnp.finfo(a.dtype).max) ** 0.25, float(jnp.finfo(dtype).max))
     size = jnp.maximum(jnp.abs(a).max(-1, keepdims=True), limit)
-    unit = jax.lax.stop_gradient(size)  # no square of it in a gradient, and no product with it
-    return jnp.where(size > limit, limit * (a / unit) / (size / unit), a).astype(dtype)
+    still = jax.lax.stop_gradient(size)
+    # This is a * limit / size, but no gradient multiplies by what was not shrunk.
+    return (a * (limit / still) / (size / still)).astype(dtype)
