@@ -39,7 +39,7 @@ class Size(NamedTuple):
     B: int = 4
     H: int = 256
     heads: int = 4
-    lengths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 512, 1024, 4096)
+    lengths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 512, 2048, 4096)
 
 
 QUICK = Size(2, 8, 2, (8, 64))
