@@ -31,6 +31,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --odd
 	$(BIN)/python benchmarks/side_by_side.py --streaming
 	$(BIN)/python benchmarks/linear.py
+	$(BIN)/python benchmarks/chunkwise.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/memory.py

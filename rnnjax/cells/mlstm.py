@@ -222,5 +222,7 @@ def _empty(like: Array, shape: tuple[int, ...], dtype: Any) -> Array:
 def _bounded(a: Array, dtype: Any) -> Array:
     """Vectors shrunk to the fourth root of the largest number, and to the range of `dtype`."""
     limit = min(float(jnp.finfo(a.dtype).max) ** 0.25, float(jnp.finfo(dtype).max))
-    size = jnp.abs(a).max(-1, keepdims=True)
-    return (a * jnp.where(size > limit, limit / jnp.maximum(size, limit), 1.0)).astype(dtype)
+    size = jnp.maximum(jnp.abs(a).max(-1, keepdims=True), limit)
+    still = jax.lax.stop_gradient(size)
+    # This is a * limit / size, but no gradient multiplies by what was not shrunk.
+    return (a * (limit / still) / (size / still)).astype(dtype)

@@ -46,14 +46,22 @@ class RNNCell(nn.RNNCellBase):
         if self.cell.prepare is not None:
             _checks.refuse("RNNCell", "cell", "have no noise", "a cell with noise", way_out)
         params = abstract_params(self.cell, input_shape[-1])
-        if getattr(params, "initial", None) is not None:
+        like = jnp.zeros(input_shape, jax.tree.leaves(params)[0].dtype)
+        if reads_params(self.cell, params, like):
             # Linen asks for the carry where parameters cannot be read.
             _checks.refuse("RNNCell", "cell", "start from zeros", "a learned carry", way_out)
-        dtype = jax.tree.leaves(params)[0].dtype
-        return self.cell.init_carry(params, jnp.zeros(input_shape, dtype))
+        return self.cell.init_carry(params, like)
 
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of an input are features."""
         # Linen asks before it shows an input; any width will do to make params to be asked.
         return num_feature_axes(self.cell.in_spec(abstract_params(self.cell, 1)))
+
+
+def reads_params(cell: Cell, params: PyTree, like: jax.Array) -> bool:
+    """Whether the fresh carry is made of numbers among the params, wherever they stand."""
+    program = jax.make_jaxpr(cell.init_carry)(params, like).jaxpr
+    weights = program.invars[: len(jax.tree.leaves(params))]
+    read = [*program.outvars, *(v for equation in program.eqns for v in equation.invars)]
+    return any(weight is v for weight in weights for v in read)

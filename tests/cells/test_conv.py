@@ -192,17 +192,6 @@ def test_few_steps(num_steps):
         assert not any(leaf.any() for leaf in jax.tree.leaves(grads.params))
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-@pytest.mark.parametrize("size", [1e30, -1e30, 0.0])
-def test_extremes_make_no_nan(kind, size):
-    cell = rnnjax.conv_lstm(H, kernel_size=(3, 2), peepholes=True, dtype=kind)
-    params, xs, carry = problem(cell, (4, 3))
-    sign = np.sign(xs) if size else np.ones_like(xs)
-    big = jax.tree.map(lambda a: a * 100, params)
-    out = compare.graded(functools.partial(rnnjax.unroll, cell))(big, size * sign, carry)
-    assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in jax.tree.leaves(out))
-
-
 # The program
 
 

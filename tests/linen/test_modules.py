@@ -131,9 +131,10 @@ def test_another_input_width_is_named(xs):
 
 
 def test_flax_rnn_refuses_what_it_cannot_honour(xs):
-    learned = nn.RNN(rnnjax.linen.RNNCell(rnnjax.lstm(5, learned_carry=True)))
-    with pytest.raises(ValueError, match="RNNCell: `cell` must start from zeros"):
-        learned.init(jax.random.key(0), xs)
+    learned = rnnjax.lstm(5, learned_carry=True)
+    for cell in (learned, rnnjax.layer_norm_outputs(learned)):
+        with pytest.raises(ValueError, match="RNNCell: `cell` must start from zeros"):
+            nn.RNN(rnnjax.linen.RNNCell(cell)).init(jax.random.key(0), xs)
     noisy = nn.RNN(rnnjax.linen.RNNCell(rnnjax.input_dropout(rnnjax.lstm(5), 0.5)))
     with pytest.raises(ValueError, match="RNNCell: `cell` must have no noise"):
         noisy.init(jax.random.key(0), xs)

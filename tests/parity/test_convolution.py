@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen
 from parity.layouts import TINY
+from parity.test_peers_mistakes import peer_is_wrong
 from registry import inputs, random_carry, random_params
 
 import rnnjax
@@ -68,7 +69,7 @@ def test_cell_equals_linen(name, reverse):
         np.testing.assert_allclose(ours, other, **TINY)
 
 
-def run_keras(name, params, xs, start, *, reverse):
+def run_keras(name, params, xs, start, *, reverse=False, mask=None):
     """Outputs, time-major, and the final states. JAX's tanh takes the place of Keras's, which
     computes in float32 whatever the dtype of the layer."""
     kernel, space, window = WINDOWS[name]
@@ -88,7 +89,8 @@ def run_keras(name, params, xs, start, *, reverse):
     layer.cell.activation = jnp.tanh
     layer.build((B, T, *space, C))
     layer.set_weights([np.asarray(a) for a in params[:3]])
-    out = layer(np.swapaxes(np.asarray(xs), 0, 1), initial_state=list(start))
+    mask = None if mask is None else mask.T
+    out = layer(np.swapaxes(np.asarray(xs), 0, 1), initial_state=list(start), mask=mask)
     ys, *final = (np.asarray(a) for a in out)
     return np.swapaxes(ys, 0, 1), final
 
@@ -104,6 +106,32 @@ def test_layer_equals_keras(name, reverse):
     np.testing.assert_allclose(ys, theirs[::-1] if reverse else theirs, **TINY)
     for ours, other in zip(carry, states, strict=True):
         np.testing.assert_allclose(ours, other, **TINY)
+
+
+def test_keras_masks_columns_of_an_image_instead_of_rows_of_the_batch():
+    """Its mask of a step is `(B, 1)` beside states `(B, height, width, H)`: rows meet columns.
+
+    With as many columns as rows it answers, else it fails. So it is not compared with ours."""
+    cell, params, xs, start = problem("images")
+    mask = np.random.default_rng(4).random((T, B)) < 0.6
+    carry, ys = rnnjax.unroll(cell, params, xs, start, mask=mask)
+    for row in range(B):
+        of_row = lambda tree, n=row: jax.tree.map(lambda a: a[n], tree)
+        valid = mask[:, row]
+        alone, wanted = rnnjax.unroll(cell, params, xs[valid, row], of_row(start))
+        np.testing.assert_allclose(ys[valid, row], wanted, **TINY)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **TINY), of_row(carry), alone)
+
+    by_columns = start
+    for x, valid in zip(xs, mask, strict=True):
+        moved, _ = cell.step(params, by_columns, cell.project(params, x))
+        keep = lambda new, old, valid=valid: jnp.where(valid[:, None], new, old)
+        by_columns = jax.tree.map(keep, moved, by_columns)
+    _, states = run_keras("images", params, xs, start, mask=mask)
+    same = all(np.allclose(a, b, **TINY) for a, b in zip(states, by_columns, strict=True))
+    peer_is_wrong(same, "Keras's mask of a ConvLSTM")
+    with pytest.raises((TypeError, ValueError)):
+        run_keras("strides", *problem("strides")[1:], mask=mask)
 
 
 def test_default_weights_begin_as_in_keras():
