@@ -62,6 +62,7 @@ def model(cell, num_steps):
         init=init,
         loss=lambda params, key: error(params, key, BATCH),
         score=lambda params, key: error(params, key, TEST),
+        rate=RATE,
     )
 
 
@@ -69,7 +70,7 @@ def main():
     told = training.arguments(__doc__, CELLS)
     num_steps, total, every = (20, 40, 20) if told.quick else (STEPS, 2000, 50)
     models = {name: model(cell, num_steps) for name, cell in told.cells.items()}
-    runs = training.train(models, told.seeds, rate=RATE, total=total, every=every)
+    runs = training.train(models, told.seeds, total=total, every=every)
     report = training.Report(
         name="adding_problem",
         title=f"The adding problem, T = {num_steps}",

@@ -54,6 +54,7 @@ def model(cell, delay):
         init=lambda key: layer.init(key, in_features=SYMBOLS + 2),
         loss=lambda params, key: loss(params, key, BATCH),
         score=lambda params, key: loss(params, key, TEST),
+        rate=RATE,
     )
 
 
@@ -61,7 +62,7 @@ def main():
     told = training.arguments(__doc__, CELLS)
     delay, total, every = (10, 40, 20) if told.quick else (DELAY, 2000, 50)
     models = {name: model(cell, delay) for name, cell in told.cells.items()}
-    runs = training.train(models, told.seeds, rate=RATE, total=total, every=every)
+    runs = training.train(models, told.seeds, total=total, every=every)
     report = training.Report(
         name="copy_memory",
         title=f"The copy task, T = {delay}",

@@ -32,6 +32,7 @@ class Model(NamedTuple):
     init: Callable[[Any], Any]  # key -> params
     loss: Callable[[Any, Any], Any]  # params, key -> loss on a batch that the key draws
     score: Callable[[Any, Any], Any]  # params, key -> what the table shows, on data not trained on
+    rate: float  # of learning, at the beginning
     scored_on_the_way: bool = False  # whether the curve is the score, or the loss of each round
 
 
@@ -97,10 +98,10 @@ def rounds_of(model: Model, optimizer: optax.GradientTransformation):
     return jax.jit(rounds, donate_argnums=0)
 
 
-def train(models: dict[str, Model], seeds: int, *, rate: float, total: int, every: int):
+def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
     """Train each model from each seed for `total` steps, `every` of them in one call."""
     for name, model in models.items():
-        optimizer = adam(rate, total)
+        optimizer = adam(model.rate, total)
         rounds, score = rounds_of(model, optimizer), jax.jit(model.score)
 
         for seed in range(seeds):
@@ -123,6 +124,7 @@ def train(models: dict[str, Model], seeds: int, *, rate: float, total: int, ever
             seconds = time.perf_counter() - begin
             count = sum(leaf.size for leaf in jax.tree.leaves(state[0]))
             result = float(score(state[0], key_score))
+            print(f"{name}, seed {seed}: {result:.3g} after {seconds:.0f} s", flush=True)
             yield Run(name, seed, np.array(curve), result, seconds, count)
 
 
