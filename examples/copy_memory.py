@@ -67,7 +67,7 @@ def main():
         name="copy_memory",
         title=f"The copy task, T = {delay}",
         measure="test cross-entropy a step",
-        form=".1e",
+        form=".2e",
         baselines={"no memory": LENGTH * math.log(SYMBOLS) / (delay + 2 * LENGTH)},
         curve="cross-entropy a step on fresh data",
         log=True,

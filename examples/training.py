@@ -82,8 +82,8 @@ def adam(rate: float, total: int) -> optax.GradientTransformation:
     )
 
 
-def rounds_of(model: Model, optimizer: optax.GradientTransformation):
-    """Many steps of training as one jitted call: `state, keys -> state, mean loss`."""
+def compiled(model: Model, optimizer: optax.GradientTransformation, every: int):
+    """`every` steps of training as one call, `state, keys -> state, mean loss`; and the score."""
 
     def step(state, key):
         params, moments = state
@@ -95,28 +95,30 @@ def rounds_of(model: Model, optimizer: optax.GradientTransformation):
         state, values = jax.lax.scan(step, state, keys)
         return state, values.mean()
 
-    return jax.jit(rounds, donate_argnums=0)
+    key = jax.random.key(0)
+    params = jax.eval_shape(model.init, key)
+    state = params, jax.eval_shape(optimizer.init, params)
+    keys = jax.eval_shape(lambda key: jax.random.split(key, every), key)
+    return (
+        jax.jit(rounds, donate_argnums=0).lower(state, keys).compile(),
+        jax.jit(model.score).lower(params, key).compile(),
+    )
 
 
 def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
     """Train each model from each seed for `total` steps, `every` of them in one call."""
     for name, model in models.items():
         optimizer = adam(model.rate, total)
-        rounds, score = rounds_of(model, optimizer), jax.jit(model.score)
-
+        rounds, score = compiled(model, optimizer, every)
         for seed in range(seeds):
             key_init, key_train, key_score = jax.random.split(jax.random.key(seed), 3)
-            keys = jax.random.split(key_train, (total // every, every))
             params = model.init(key_init)
             state = params, optimizer.init(params)
-            if seed == 0:
-                rounds = rounds.lower(state, keys[0]).compile()
-                score = score.lower(state[0], key_score).compile()
             begin, curve = time.perf_counter(), []
             with Progress(transient=True) as progress:
                 task = progress.add_task(f"{name}, seed {seed}", total=total)
-                for some in keys:
-                    state, value = rounds(state, some)
+                for keys in jax.random.split(key_train, (total // every, every)):
+                    state, value = rounds(state, keys)
                     value = score(state[0], key_score) if model.scored_on_the_way else value
                     curve.append(float(value))
                     text = f"{name}, seed {seed}: {curve[-1]:.3g}"
