@@ -72,7 +72,10 @@ def learning(path: pathlib.Path, curves: dict, every: int, report):
         where = axes.get_yaxis_transform()  # behind the right edge
         axes.text(1.02, value, name, transform=where, va="center", fontsize=8)
     axes.set(xlabel="steps of training", ylabel=report.curve, title=report.title, xlim=(0, None))
-    axes.set_yscale("log" if report.log else "linear")
+    if report.log:
+        axes.set(yscale="log", ylim=(None, report.top))
+    else:
+        axes.set(ylim=(0, report.top))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return save(figure, path)

@@ -89,6 +89,7 @@ def main():
         form=".3f",
         baselines={"nearest neighbour": nearest_neighbour(train, test)},
         curve="validation accuracy" if told.validate else "test accuracy",
+        top=1.0,
     )
     training.tell(report, runs, told, every)
 

@@ -57,7 +57,8 @@ class Report(NamedTuple):
     baselines: dict[str, float]  # in the table and, dashed, in the picture
     curve: str  # what the curve is
     published: dict[str, float] = {}  # in the table alone
-    log: bool = False
+    log: bool = False  # whether the axis of the picture is logarithmic
+    top: float | None = None  # where that axis ends
 
 
 def arguments(text: str, cells: dict, flags: dict[str, str] | None = None) -> argparse.Namespace:
