@@ -171,7 +171,7 @@ def show(report: Report, lines: list[str]):
     drawn = Table(*titles, title=report.title)
     for row in rows:
         drawn.add_row(*map(escape, row))
-    Console(soft_wrap=True).print(drawn)
+    Console(width=110).print(drawn)
 
 
 def machine(load: float) -> list[str]:
