@@ -12,7 +12,7 @@ LEARNING := adding_problem copy_memory pixel_digits
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
 
-# Half an hour on two cores; `LEARNING_ARGS=--quick` is a smoke run.
+# A quarter of an hour of processor time; `LEARNING_ARGS=--quick` is a smoke run.
 learning: $(VENV)/.examples
 	set -e; for name in $(LEARNING); do $(BIN)/python examples/$$name.py $(LEARNING_ARGS); done
 

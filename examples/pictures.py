@@ -78,11 +78,11 @@ def learning(path: pathlib.Path, curves: dict, every: int, report):
         axes.set(ylim=(0, report.top))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    return save(figure, path)
+    return save(figure, path, dpi=100)
 
 
-def save(figure, path: pathlib.Path) -> pathlib.Path:
+def save(figure, path: pathlib.Path, *, dpi: int = 130) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=dpi)
     plt.close(figure)
     return path
