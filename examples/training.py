@@ -133,7 +133,8 @@ def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
 
 def tell(report: Report, runs, told: argparse.Namespace, every: int):
     """Print a table of the runs as they come, and write it and the picture of their curves."""
-    load, runs = os.getloadavg()[0], list(runs)
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    runs = list(runs)
     output = HERE / "output"
     text_at = (HERE / "results" if told.whole else output) / f"{report.name}.md"
     picture_at = (HERE.parent / "docs" / "images" if told.whole else output) / f"{report.name}.png"
@@ -174,7 +175,7 @@ def show(report: Report, lines: list[str]):
     Console(width=110).print(drawn)
 
 
-def machine(load: float) -> list[str]:
+def machine(load: str) -> list[str]:
     """When and on what, in lines of Markdown."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     packages = ("rnnjax", "jax", "jaxlib", "optax", "numpy")
@@ -182,7 +183,7 @@ def machine(load: float) -> list[str]:
     command = shlex.join(["python", f"examples/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]])
     return [
         f"`{command}`, {now}.",
-        f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} when it began;",
+        f"{processor()}, {os.cpu_count()} cores, load {load} when it began;",
         f"Python {platform.python_version()}, {versions}, {jax.default_backend()}, float32.",
         "Seconds are those of training from one seed, the mean over seeds; compilation excluded.",
     ]
