@@ -132,7 +132,7 @@ def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
 
 
 def tell(report: Report, runs, told: argparse.Namespace, every: int):
-    """Print a table of the runs as they come, and write it and the picture of their curves."""
+    """Do the runs, print their table, and write it and the picture of their curves."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     runs = list(runs)
     output = HERE / "output"
