@@ -5,10 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
-.PHONY: demo test native lint parity bench bench-smoke docs dev clean
+LEARNING := adding_problem copy_memory pixel_digits
+
+.PHONY: demo learning test native lint parity bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
+
+# A quarter of an hour of processor time; `LEARNING_ARGS=--quick` is a smoke run.
+learning: $(VENV)/.examples
+	set -e; for name in $(LEARNING); do $(BIN)/python examples/$$name.py $(LEARNING_ARGS); done
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2

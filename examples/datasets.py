@@ -34,6 +34,14 @@ def japanese_vowels(split: str) -> Sequences:
     return Sequences(xs, lengths, np.array([int(case[-1]) - 1 for case in cases], np.int32))
 
 
+def digits() -> Sequences:
+    """Digits of 8 by 8 pixels, read row by row as 64 steps; see the README of `data/digits`."""
+    text = gzip.decompress(checked(DATA / "digits", "digits.csv.gz")).decode()
+    rows = np.array([line.split(",") for line in text.splitlines()], np.float32)
+    xs = rows[:, :64, None] / 16
+    return Sequences(xs, np.full(len(xs), 64, np.int32), rows[:, 64].astype(np.int32))
+
+
 def checked(folder: pathlib.Path, name: str) -> bytes:
     """A file's bytes, if their SHA-256 is the one that `SHA256SUMS` gives."""
     sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())

@@ -53,8 +53,36 @@ def confusion(path: pathlib.Path, counts: np.ndarray, title: str):
     return save(figure, path)
 
 
-def save(figure, path: pathlib.Path) -> pathlib.Path:
+def learning(path: pathlib.Path, curves: dict, every: int, report):
+    """What each cell learns, over steps of training: every seed thin, their mean thick.
+
+    `curves` maps a cell to its seeds' curves, a point every `every` steps; `report` is that of
+    `training.tell`.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    for name, seeds in curves.items():
+        values = np.stack(seeds, axis=1)
+        # On a logarithmic axis the middle is the geometric mean.
+        middle = np.exp(np.log(values).mean(1)) if report.log else values.mean(1)
+        steps = every * np.arange(1, len(values) + 1)
+        (line,) = axes.plot(steps, middle, linewidth=2, label=name)
+        axes.plot(steps, values, color=line.get_color(), alpha=0.3, linewidth=1)
+    for name, value in report.baselines.items():
+        axes.axhline(value, color="grey", linestyle="--", linewidth=1)
+        where = axes.get_yaxis_transform()  # behind the right edge
+        axes.text(1.02, value, name, transform=where, va="center", fontsize=8)
+    axes.set(xlabel="steps of training", ylabel=report.curve, title=report.title, xlim=(0, None))
+    if report.log:
+        axes.set(yscale="log", ylim=(None, report.top))
+    else:
+        axes.set(ylim=(0, report.top))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return save(figure, path, dpi=100)
+
+
+def save(figure, path: pathlib.Path, *, dpi: int = 130) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=dpi)
     plt.close(figure)
     return path

@@ -1,0 +1,206 @@
+"""What the learning examples share: rounds of training, and what is printed, written and drawn."""
+
+import argparse
+import datetime
+import functools
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pictures
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+HERE = pathlib.Path(__file__).parent
+SEEDS = 3
+
+
+class Model(NamedTuple):
+    """A network and its task."""
+
+    init: Callable[[Any], Any]  # key -> params
+    loss: Callable[[Any, Any], Any]  # params, key -> loss on a batch that the key draws
+    score: Callable[[Any, Any], Any]  # params, key -> what the table shows, on data not trained on
+    rate: float  # of learning, at the beginning
+    scored_on_the_way: bool = False  # whether the curve is the score, or the loss of each round
+
+
+class Run(NamedTuple):
+    """What came of one cell and one seed."""
+
+    cell: str
+    seed: int
+    curve: np.ndarray  # (rounds,)
+    score: float
+    seconds: float  # of training, compilation excluded
+    parameters: int
+
+
+class Report(NamedTuple):
+    """How the runs of a script are shown."""
+
+    name: str  # of the files
+    title: str
+    measure: str  # what the score is
+    form: str  # of a score, such as ".4f"
+    baselines: dict[str, float]  # in the table and, dashed, in the picture
+    curve: str  # what the curve is
+    published: dict[str, float] = {}  # in the table alone
+    log: bool = False  # whether the axis of the picture is logarithmic
+    top: float | None = None  # where that axis ends
+
+
+def arguments(text: str, cells: dict, flags: dict[str, str] | None = None) -> argparse.Namespace:
+    """The command line that the scripts share; `flags` are more of them, with their help."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run of seconds")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--cell", choices=cells, action="append", help="may be given several times")
+    for flag, text in (flags or {}).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
+    told = parser.parse_args()
+    told.whole = len(sys.argv) == 1  # what is committed comes from whole runs alone
+    told.cells = {name: cells[name] for name in told.cell or cells}
+    told.seeds = 1 if told.quick else told.seeds
+    return told
+
+
+def adam(rate: float, total: int) -> optax.GradientTransformation:
+    """Adam whose rate falls to zero over `total` steps, gradients clipped to a norm of 1."""
+    return optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(rate, total))
+    )
+
+
+def compiled(model: Model, optimizer: optax.GradientTransformation, every: int):
+    """`every` steps of training as one call, `state, keys -> state, mean loss`; and the score."""
+
+    def step(state, key):
+        params, moments = state
+        value, gradient = jax.value_and_grad(model.loss)(params, key)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), moments), value
+
+    def rounds(state, keys):
+        state, values = jax.lax.scan(step, state, keys)
+        return state, values.mean()
+
+    key = jax.random.key(0)
+    params = jax.eval_shape(model.init, key)
+    state = params, jax.eval_shape(optimizer.init, params)
+    keys = jax.eval_shape(lambda key: jax.random.split(key, every), key)
+    return (
+        jax.jit(rounds, donate_argnums=0).lower(state, keys).compile(),
+        jax.jit(model.score).lower(params, key).compile(),
+    )
+
+
+def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
+    """Train each model from each seed for `total` steps, `every` of them in one call."""
+    for name, model in models.items():
+        optimizer = adam(model.rate, total)
+        rounds, score = compiled(model, optimizer, every)
+        for seed in range(seeds):
+            key_init, key_train, key_score = jax.random.split(jax.random.key(seed), 3)
+            params = model.init(key_init)
+            state = params, optimizer.init(params)
+            begin, curve = time.perf_counter(), []
+            with Progress(transient=True) as progress:
+                task = progress.add_task(f"{name}, seed {seed}", total=total)
+                for keys in jax.random.split(key_train, (total // every, every)):
+                    state, value = rounds(state, keys)
+                    value = score(state[0], key_score) if model.scored_on_the_way else value
+                    curve.append(float(value))
+                    text = f"{name}, seed {seed}: {curve[-1]:.3g}"
+                    progress.update(task, advance=every, description=text)
+            seconds = time.perf_counter() - begin
+            count = sum(leaf.size for leaf in jax.tree.leaves(state[0]))
+            result = float(score(state[0], key_score))
+            print(f"{name}, seed {seed}: {result:.3g} after {seconds:.0f} s", flush=True)
+            yield Run(name, seed, np.array(curve), result, seconds, count)
+
+
+def tell(report: Report, runs, told: argparse.Namespace, every: int):
+    """Do the runs, print their table, and write it and the picture of their curves."""
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    runs = list(runs)
+    output = HERE / "output"
+    text_at = (HERE / "results" if told.whole else output) / f"{report.name}.md"
+    picture_at = (HERE.parent / "docs" / "images" if told.whole else output) / f"{report.name}.png"
+    lines = table(report, runs)
+    show(report, lines)
+    text_at.parent.mkdir(parents=True, exist_ok=True)
+    text_at.write_text("\n".join([f"# {report.title}", "", *machine(load), "", *lines, ""]))
+    curves = {}
+    for run in runs:
+        curves.setdefault(run.cell, []).append(run.curve)
+    pictures.learning(picture_at, curves, every, report)
+    print("wrote", text_at)
+    print("wrote", picture_at)
+
+
+def table(report: Report, runs: list[Run]) -> list[str]:
+    """The rows of a table in Markdown: the baselines, then each cell from each seed."""
+    seeds = sorted({run.seed for run in runs})
+    titles = [report.measure, "parameters", *(f"seed {seed}" for seed in seeds), "mean", "seconds"]
+    rows = [titles, ["---"] * len(titles)]
+    for name, value in (report.baselines | report.published).items():
+        rows.append([name, "", *[""] * len(seeds), format(value, report.form), ""])
+    for cell in dict.fromkeys(run.cell for run in runs):
+        mine = [run for run in runs if run.cell == cell]
+        scores = [run.score for run in mine]
+        each = [format(value, report.form) for value in [*scores, float(np.mean(scores))]]
+        seconds = f"{np.mean([run.seconds for run in mine]):.0f}"
+        rows.append([f"`{cell}`", f"{mine[0].parameters:,}", *each, seconds])
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def show(report: Report, lines: list[str]):
+    """The table on the console."""
+    titles, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    drawn = Table(*titles, title=report.title)
+    for row in rows:
+        drawn.add_row(*map(escape, row))
+    Console(width=110).print(drawn)
+
+
+def machine(load: str) -> list[str]:
+    """When and on what, in lines of Markdown."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    packages = ("rnnjax", "jax", "jaxlib", "optax", "numpy")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    command = shlex.join(["python", f"examples/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return [
+        f"`{command}`, {now}.",
+        f"{processor()}, {os.cpu_count()} cores, load {load} when it began;",
+        f"Python {platform.python_version()}, {versions}, {jax.default_backend()}, float32.",
+        "Seconds are those of training from one seed, the mean over seeds; compilation excluded.",
+    ]
+
+
+@functools.cache
+def processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "as it stands here"
