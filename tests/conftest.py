@@ -21,6 +21,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook("rnnjax.cells", "beartype.beartype")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """What one file has compiled is of no use to the next, and comes to gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key():
     return jax.random.key(20261121)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
+from rnnjax.cells.base import InputSpec
 from rnnjax.cells.dense import DenseParts
 from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import per_gate
@@ -64,6 +65,10 @@ class ConvParts(DenseParts):
     def product(self, xs: Array, w_ih: Array, dtype: Any, out_dtype: Any) -> Array:
         """One convolution for any leading axes."""
         return convolve(xs, w_ih, dtype, out_dtype, window=self.window, timed=True)
+
+    def in_spec(self, params: Any) -> InputSpec:
+        """Any space, and as many channels as the input weights read."""
+        return InputSpec((*(None for _ in self.window.kernel), params.w_ih.shape[-2]))
 
 
 def conv(

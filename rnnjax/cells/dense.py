@@ -89,6 +89,10 @@ class DenseParts:
         """What stands for `x W`."""
         return matmul(xs, w_ih, dtype, out_dtype)
 
+    def in_spec(self, params: Any) -> InputSpec:
+        """What the cell reads."""
+        return in_spec(params)
+
     def cell(self, init: Callable[..., Any], step: Callable[..., Any], form: Any = None) -> Cell:
         """Put the cell together."""
         return Cell(
@@ -97,7 +101,7 @@ class DenseParts:
             project=self.project,
             step=step,
             out_features=self.out_features,
-            in_spec=in_spec,
+            in_spec=self.in_spec,
             form=form,
         )
 
@@ -137,9 +141,8 @@ def dense(
 
 
 def in_spec(params: Any) -> InputSpec:
-    """Of weights `(D, G)` vectors, of kernels any space before the channels."""
-    *space, features, _ = params.w_ih.shape
-    return InputSpec((*(None for _ in space), features))
+    """Vectors as wide as the input weights have rows."""
+    return InputSpec((params.w_ih.shape[0],))
 
 
 def fresh(

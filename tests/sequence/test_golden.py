@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 from golden.cases import FOLDER, LAYERS, load
-from registry import METHODS, methods_for
+from registry import METHODS
 
 TINY = {"rtol": 1e-12, "atol": 1e-12}
 SMALL = {"rtol": 1e-4, "atol": 1e-5}  # of what computes in float32
 
 
-@pytest.mark.parametrize("method", methods_for("lstm"))
+@pytest.mark.parametrize("method", [m for m in ("scan", "fused", "native") if m in METHODS])
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_equals_golden_file(x64, name, method):
     case = load(name)
