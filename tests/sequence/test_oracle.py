@@ -25,13 +25,18 @@ CELLS_AND_METHODS = [
 ]
 
 
+def has_loops_of_its_own(name, method):
+    """Where every option is read anew; without what only changes the parameters."""
+    whole = "no bias" not in name and "learned" not in name
+    return whole and name in registry.OWN_LOOPS and method in ("scan", "fused", "native")
+
+
 def worth(option, name, method, reverse):
     """All options one by one where loops are a cell's own, and of all cells by the definition.
 
     What else there is meets them all together, reversed.
     """
-    own = name in registry.OWN_LOOPS and method in ("scan", "fused", "native")
-    if own and ("no bias" not in name and "learned" not in name):
+    if has_loops_of_its_own(name, method):
         return True
     if method == "scan" and option == "plain":
         return not reverse
@@ -48,7 +53,7 @@ CASES = [
 BOTH_WAYS = [
     (name, method)
     for name, method in CELLS_AND_METHODS
-    if (name in registry.OWN_LOOPS and method in ("scan", "fused", "native"))
+    if has_loops_of_its_own(name, method)
     or (method == "newton" and name in ("para lstm", "gru"))
     or (method not in GENERAL and name in MET)
 ]
