@@ -44,6 +44,8 @@ bench: $(VENV)/.bench
 
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --quick --out benchmarks/output
+	$(BIN)/python benchmarks/linear.py --quick
+	$(BIN)/python benchmarks/chunkwise.py --quick
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
+import turns
 
 T, B, D, H = 100_000, 8, 16, 64
 METHODS = (
@@ -30,10 +31,7 @@ def temporary_bytes(method: rnnjax.Method, with_outputs: bool) -> int:
         carry, ys = rnnjax.unroll(cell, params, xs, method=method)
         return (ys**2).sum() if with_outputs else carry.h.sum()
 
-    memory = jax.jit(jax.grad(loss)).lower(params, xs).compile().memory_analysis()
-    if memory is None:
-        raise SystemExit("this backend's compiler does not state its memory")
-    return memory.temp_size_in_bytes
+    return turns.memory_of(jax.jit(jax.grad(loss)).lower(params, xs).compile())
 
 
 def main():
