@@ -25,11 +25,10 @@ def batch_major_options(options: dict) -> dict:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("option", ["plain", "all"])
-def test_functions_nnx_and_linen_agree(name, depth, option):
+def test_functions_nnx_and_linen_agree(name, depth):
     nnx_class, linen_class, cell = NETWORKS[name]
     num_layers, both_ways = DEPTHS[depth]
-    options = registry.sequence_options()[option]
+    options = registry.sequence_options()["all"]
     xs = registry.inputs(registry.B, registry.T, registry.D)
     one = rnnjax.bidirectional(cell(registry.H)) if both_ways else cell(registry.H)
     layer = rnnjax.stack(*[one] * num_layers)

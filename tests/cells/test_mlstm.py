@@ -23,7 +23,6 @@ F = slice(I.stop, I.stop + N)
 METHODS = {"scan": rnnjax.Scan(), "chunkwise": rnnjax.Chunkwise(3)}
 OPTIONS = registry.sequence_options()
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 kinds = pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 assert_exact = functools.partial(compare.assert_close, rtol=1e-11, atol=1e-13)
 
@@ -110,8 +109,7 @@ def by_scan(option, reverse):
 
 
 @pytest.mark.parametrize("size", [1, 3, T, T + 5])
-@pytest.mark.parametrize("option", ["plain", "all"])
-@directions
+@pytest.mark.parametrize("option, reverse", [("plain", False), ("all", True)])
 def test_every_size_of_a_chunk_is_the_scan(x64, size, option, reverse):
     cell, *point = problem()
     got = graded(cell, rnnjax.Chunkwise(size), **OPTIONS[option], reverse=reverse)(*point)
@@ -184,7 +182,7 @@ def test_a_gradient_keeps_a_matrix_a_chunk():
 
 
 @methods
-@directions
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_rows_that_start_at_different_times_are_rows_alone(x64, method, reverse):
     """Padding in front, behind and all over, before which nothing was read."""
     cell, params, xs, _ = problem()
@@ -308,21 +306,15 @@ def test_queries_of_zero_are_answered_by_zero(method):
     assert not check_finite("float32", MLSTMParams(w_ih, b), xs, method).any()
 
 
-@methods
 @kinds
-def test_long_sequences(kind, method):
+def test_long_sequences(kind):
+    """In chunks; step by step they are in tests/sequence/test_extremes.py."""
     _, params, xs, _ = problem(jnp.float32, num_steps=4096)
-    method = rnnjax.Chunkwise() if isinstance(method, rnnjax.Chunkwise) else method
-    ys = check_finite(kind, params, xs, method)
-    error = np.abs(ys - long_by_oracle(kind))
-    assert np.median(error) < {"float32": 1e-6, "bfloat16": 1e-2}[kind]
-
-
-@functools.cache
-def long_by_oracle(kind):
-    _, params, xs, _ = problem(jnp.float32, num_steps=4096)
+    ys = check_finite(kind, params, xs, rnnjax.Chunkwise())
     params, xs = jax.tree.map(lambda a: a.astype(kind), (params, xs))
-    return testing.reference_unroll(testing.mlstm(num_heads=N, key_features=K), params, xs)[1]
+    oracle = testing.mlstm(num_heads=N, key_features=K)
+    error = np.abs(ys - testing.reference_unroll(oracle, params, xs)[1])
+    assert np.median(error) < {"float32": 1e-6, "bfloat16": 1e-2}[kind]
 
 
 # Options, choice, and what is refused
