@@ -12,7 +12,7 @@ LEARNING := adding_problem copy_memory pixel_digits
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
 
-# A quarter of an hour of processor time; `LEARNING_ARGS=--quick` is a smoke run.
+# About half an hour on two cores; `LEARNING_ARGS=--quick` is a smoke run.
 learning: $(VENV)/.examples
 	set -e; for name in $(LEARNING); do $(BIN)/python examples/$$name.py $(LEARNING_ARGS); done
 
@@ -31,7 +31,7 @@ lint: $(VENV)/.dev
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
-# Three quarters of an hour of timing on two cores; close other load first.
+# About an hour of timing on two cores; close other load first.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/side_by_side.py --odd

@@ -37,8 +37,7 @@ QUICK = Size(2, 8, 2, (8, 64))
 
 
 def runs_of(cell: rnnjax.Cell, num_steps: int) -> dict[str, Callable[..., Any]]:
-    """Outputs of params and inputs, by each method; a chunk is no longer than the sequence,
-    but for the first such one."""
+    """Outputs of params and inputs, by each method; sizes up to the first that holds all steps."""
 
     def by_method(method, params, xs):
         return rnnjax.unroll(cell, params, xs, method=method)[1]

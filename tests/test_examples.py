@@ -39,13 +39,13 @@ def scores(name):
     return {first: [float(value) for value in each if value] for first, _, *each, _, _ in cells}
 
 
-def test_the_adding_problem_is_solved_from_every_seed():
+def test_the_committed_adding_problem_is_solved_from_every_seed():
     told = scores("adding_problem")
     for cell in ("gru", "chrono_lstm"):
         assert len(told[cell]) == 3 and max(told[cell]) < 1e-3, cell
 
 
-def test_the_copy_task_is_solved_from_every_seed():
+def test_the_committed_copy_task_is_solved_from_every_seed():
     told = scores("copy_memory")
     assert len(told["lru"]) == 3 and max(told["lru"]) < 1e-2
 

@@ -66,6 +66,15 @@ def test_functions_nnx_and_linen_agree(name, depth):
         )
 
 
+@pytest.mark.parametrize("cell", [rnnjax.rg_lru(4), rnnjax.residual(rnnjax.gru(4))])
+def test_linen_runs_cells_that_keep_the_width(cell):
+    params, xs = registry.random_params(cell, 4, 5), registry.inputs(2, 7, 4)
+    rnn = linen.RNN(rnnjax.linen.RNNCell(cell))
+    ys = rnn.apply({"params": {"cell": rnnjax.params_to_dict(params)}}, xs)
+    _, wanted = rnnjax.unroll(cell, params, jnp.moveaxis(xs, 1, 0))
+    np.testing.assert_allclose(ys, jnp.moveaxis(wanted, 0, 1), atol=1e-6)
+
+
 def test_flax_runs_our_cells_to_the_same_numbers():
     cell = rnnjax.lstm(registry.H)
     params = registry.random_params(cell, registry.D, 4)

@@ -122,7 +122,8 @@ def batch_norm_lstm(
     $$ c' = f \odot c + i \odot g, \qquad h' = o \odot \tanh(\gamma_c \odot N(c') + \beta_c) $$
 
     with i, f, o sigmoids of their parts of s, and g the tanh. Mean and variance are of each
-    unit by itself, and of each time step t: the valid steps since a row began or was reset.
+    unit by itself, and of each t, which counts the valid steps of a row since it began or was
+    reset.
 
     This cell infers: it reads them from `params.statistics`, so that every row stands for itself,
     and it runs wherever a cell does. To train it, call `rnnjax.unroll_batch_norm` in the loss: it
@@ -200,7 +201,7 @@ def batch_norm_lstm(
 
     def project(params, xs):
         v, dtype = input_product(parts, params, xs)
-        return v.astype(dtype)
+        return (v - jnp.expand_dims(centre(params, v.dtype), range(v.ndim - 1))).astype(dtype)
 
     step = functools.partial(inference_step, epsilon=epsilon)
     cell = parts.cell(init, step)._replace(init_carry=init_carry, project=project)
@@ -259,8 +260,10 @@ def inference_step(
     *,
     epsilon: float,
 ) -> tuple[BatchNormLSTMCarry, Float[Array, "*batch H"]]:
-    """Advance by one step with the running averages; `z` is the product with the input."""
+    """Advance by one step with the running averages; `z` is the centred product with the input."""
     at = jax.tree.map(functools.partial(read, carry.count[..., 0]), params.statistics)
+    mean = at.x.mean - jnp.expand_dims(centre(params, at.x.mean.dtype), range(at.x.mean.ndim - 1))
+    at = at._replace(x=at.x._replace(mean=mean))
 
     def normal(moments, scale, shift=None):
         return lambda v: (by_moments(v, moments, scale, shift, epsilon=epsilon), moments)
@@ -276,6 +279,11 @@ def inference_step(
         normal_c=normal(at.c, params.scale_c, params.shift_c),
     )
     return carry, y
+
+
+def centre(params: BatchNormLSTMParams, dtype: Any) -> Float[Array, " G"]:
+    """Taken off products before they are rounded, so that far from zero they lose no more."""
+    return params.statistics.x.mean.mean(0).astype(dtype)
 
 
 def read(count: Float[Array, "*batch"], table: Float[Array, "S N"]) -> Float[Array, "*batch N"]:

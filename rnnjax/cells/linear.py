@@ -34,7 +34,7 @@ class WindowCarry(NamedTuple):
 class LinearForm(NamedTuple):
     r"""A cell that is linear in its carry, unit by unit.
 
-    $$ h_t = a_t \\odot h_{t-1} + b_t $$
+    $$ h_t = a_t \odot h_{t-1} + b_t $$
 
     Attributes:
         coefficients: `params, z, dtype -> a, b`, which do not know the carry; for any leading

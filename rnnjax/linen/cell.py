@@ -55,8 +55,9 @@ class RNNCell(nn.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of an input are features."""
-        # Linen asks before it shows an input; any width will do to make params to be asked.
-        return num_feature_axes(self.cell.in_spec(abstract_params(self.cell, 1)))
+        # Linen asks before it shows an input. Cells that care want it as wide as their output.
+        width = self.cell.out_features if isinstance(self.cell.out_features, int) else 1
+        return num_feature_axes(self.cell.in_spec(abstract_params(self.cell, width)))
 
 
 def reads_params(cell: Cell, params: PyTree, like: jax.Array) -> bool:

@@ -21,7 +21,9 @@ class Chunkwise:
     A step of `Scan` reads and writes the whole memory matrix, and its gradient keeps one a step.
     Here the matrix is touched once a chunk, the rest are matmuls, and a gradient keeps one matrix
     a chunk and computes each chunk once more. Numbers are those of `Scan`, up to the order of
-    summation, and so are the gradients, in both modes and of any order.
+    summation, and so are the gradients, in both modes and of any order. But a `carry_dtype` below
+    float32 is rounded to between chunks alone, and a NaN at a step that counts spoils the whole
+    chunk and all later ones, past resets too.
 
     Attributes:
         size: steps in a chunk; it need not divide T, but one that does spares a copy. Work inside

@@ -38,9 +38,10 @@ def unroll_batch_norm(
 
     All rows must stand at the same step, so there are no masks with holes and no resets here; a
     carry that is given must come from as many steps for every row that goes on. Padded rows drop
-    out at their end, or with `reverse` after their first step. A row that is left alone is
-    normalised to zero. Steps without a valid row leave their statistics as they are; those after
-    the last of `max_steps` share its place, averaged by their rows.
+    out at their end. With `reverse` every row begins at its last valid step, and drops out once
+    its first is read. A row that is left alone is normalised to zero, and has no variance: such
+    steps, and those without a valid row, leave their statistics as they are. Steps after the last
+    of `max_steps` share its place, averaged by their rows.
 
     Under `shard_map`, `pmap` or a `vmap` over rows, a batch is what one call sees.
 
@@ -53,7 +54,8 @@ def unroll_batch_norm(
         lengths: valid steps of each row, `(*batch,)`; None means T.
         reverse: read each row from its last valid step to its first; `ys[t]` answers `xs[t]`.
         key: switches on the noise of the cell, if it has any; None means no noise.
-        momentum: m, the share of the old statistics, from 0 to 1.
+        momentum: m, the share of the old statistics, from 0 to 1, as in Keras and Flax;
+            PyTorch's is 1 - m.
         method: as for `unroll`; `Scan` and `Chunked` serve.
 
     Returns:
@@ -140,8 +142,9 @@ def averaged(old: BatchNormStatistics, batch: OfBatch, momentum: float) -> Batch
     """Running averages after one more batch, whose steps lead its arrays."""
     num_slots = old.x.mean.shape[0]
     slot = jnp.clip(batch.count, 0, num_slots - 1).astype(jnp.int32)
-    total = jnp.zeros(num_slots, batch.rows.dtype).at[slot].add(batch.rows)
-    share = jnp.expand_dims(batch.rows / jnp.maximum(total[slot], 1), 1)
+    rows = jnp.where(batch.rows > 1, batch.rows, 0)
+    total = jnp.zeros(num_slots, rows.dtype).at[slot].add(rows)
+    share = jnp.expand_dims(rows / jnp.maximum(total[slot], 1), 1)
     seen = jnp.expand_dims(total > 0, 1)
 
     def leaf(old: Array, new: Array) -> Array:

@@ -96,7 +96,8 @@ def batch_norm_training(
         ys[at, rows] = h[rows]
         slot = min(int(count[rows[0], 0].real), len(p.statistics.x.mean) - 1)
         moments = BatchNormStatistics(of_x, of_h, of_c)
-        seen.setdefault(slot, []).append((len(rows), moments))
+        if len(rows) > 1:  # one row has no variance
+            seen.setdefault(slot, []).append((len(rows), moments))
         count[rows] += 1
     statistics = _running(p.statistics, seen, momentum)
     return TrainingResult(BatchNormLSTMCarry(h, c, count), ys, statistics)

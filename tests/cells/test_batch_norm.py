@@ -242,6 +242,15 @@ def test_explicit_meshes():
 # Extremes and precision
 
 
+def test_a_row_alone_teaches_no_statistics():
+    """It has no variance, and inference would divide by that."""
+    cell, params, xs, _ = problem(max_steps=T)
+    _, (_, new) = jax.jit(trained(cell, lengths=np.array([T, 2, 1, 0])))(params, xs, None)
+    late = lambda tree: jax.tree.map(lambda a: a[2:], tree)
+    compare.assert_equal(late(new), late(params.statistics))
+    assert np.abs(new.c.mean[:2] - params.statistics.c.mean[:2]).min() > 0
+
+
 def test_a_row_alone_becomes_the_shift():
     """And so do equal rows, of any size; what is normalised has no gradient then."""
     scale, shift = jnp.arange(1.0, 4.0), jnp.linspace(-2.0, 2.0, 3)
@@ -284,6 +293,17 @@ def test_half_precision():
     single = jax.tree.map(lambda a: a.astype(jnp.float32), (params, xs))
     wanted = jax.jit(trained(problem()[0]))(*single, None)
     got = jax.tree.map(lambda a: a.astype(jnp.float32), (carry, (ys, statistics)))
+    compare.assert_close(got, wanted, rtol=3e-2, atol=3e-2)
+
+
+def test_half_precision_infers_as_it_trained_far_from_zero():
+    """Products are rounded once their mean is off."""
+    cell, params, xs, _ = problem(max_steps=T)
+    half = cell_of(max_steps=T, learned_carry=True, dtype=jnp.bfloat16)
+    xs = (xs + 100).astype(jnp.bfloat16)
+    _, (ys, statistics) = jax.jit(trained(half, momentum=0.0))(params, xs, None)
+    _, inferred = rnnjax.unroll(half, params._replace(statistics=statistics), xs)
+    got, wanted = (a.astype(jnp.float32) for a in (inferred, ys))
     compare.assert_close(got, wanted, rtol=3e-2, atol=3e-2)
 
 

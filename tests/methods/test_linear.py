@@ -77,6 +77,32 @@ def test_linear_scan_refuses(change, message):
         rnnjax.linear_scan(**{"a": a, "b": b, "h": h} | change)
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", LINEAR)
+def test_nothing_crosses_a_reset(name, reverse):
+    """Not even what is no number: packed sequences do not spoil each other, nor their gradients."""
+    cell, params = registry.make(name)
+    spoilt, last = (slice(5, 7), 4) if reverse else (slice(0, 2), 2)  # it is read first
+    xs = registry.inputs_of(name, 7, 2, registry.D).at[spoilt, 0].set(jnp.nan)
+    resets = np.zeros((7, 2), bool)
+    resets[last, 0] = True
+    good = np.setdiff1d(np.arange(7), np.arange(7)[spoilt])
+
+    def both(method):
+        def loss(xs):
+            options = {"resets": resets, "reverse": reverse, "method": method}
+            carry, ys = rnnjax.unroll(cell, params, xs, **options)
+            return (ys[good] ** 2).sum(), (carry, ys[good])
+
+        slopes, out = jax.jit(jax.grad(loss, has_aux=True))(xs)
+        return out, slopes[good]
+
+    wanted = both(rnnjax.Scan())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(wanted))
+    for method in (rnnjax.Linear(3), rnnjax.Associative(), rnnjax.Associative(3)):
+        compare.assert_close(both(method), wanted)
+
+
 @pytest.mark.parametrize("method", [rnnjax.Linear(4), rnnjax.Associative()], ids=str)
 def test_other_cells_and_other_derivatives_are_refused(method):
     cell, params = registry.make("gru")

@@ -124,7 +124,7 @@ def rate_of_leaves(rates: Rates, carry: PyTree) -> Any:
         return spread(rates, carry)
     by_name, fields = dict(rates), getattr(carry, "_fields", ())
     for name in by_name:
-        if name not in fields:
+        if name not in fields or name == "count":
             wanted = f"name leaves of {_checks.describe(carry)}"
             way_out = "a single rate is for all of them"
             _checks.refuse("zoneout", "rates", wanted, repr(name), way_out)

@@ -16,7 +16,8 @@ class Associative:
 
     For cells that are linear in their carry, such as `min_gru` and `rg_lru`, on machines with
     many cores; on CPU `Linear` is faster. Numbers are those of `Scan`, up to rounding: products of
-    factors are formed first. First derivatives in reverse mode only.
+    factors are formed first, and a `carry_dtype` below float32 is rounded to at the end alone.
+    First derivatives in reverse mode only.
 
     Attributes:
         chunk: None combines all steps by doubling, in about 2 log2(T) passes over memory; a

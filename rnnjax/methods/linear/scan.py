@@ -20,7 +20,7 @@ def linear_scan(
 ) -> Shaped[Array, "T *axes"]:
     r"""Solve a linear recurrence over the leading axis, element by element.
 
-    $$ h_t = a_t \\odot h_{t-1} + b_t $$
+    $$ h_t = a_t \odot h_{t-1} + b_t $$
 
     Its gradient is the same recurrence, read the other way:
     $\lambda_t = \bar h_t + a_{t+1} \lambda_{t+1}$, $\bar b_t = \lambda_t$,

@@ -17,7 +17,8 @@ class Linear:
 
     Inputs of a segment are projected together, then its steps taken one after the other. A
     gradient computes each segment once more, so that little beside the outputs is kept. Numbers
-    are those of `Scan`. First derivatives in reverse mode only.
+    are those of `Scan`, but that a `carry_dtype` below float32 is rounded to between segments
+    alone. First derivatives in reverse mode only.
 
     Attributes:
         segment: steps of a segment.

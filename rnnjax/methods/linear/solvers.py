@@ -10,12 +10,17 @@ from rnnjax._typing import Array
 Solver = Callable[[Array, Array, Array, bool], Array]
 
 
+def advance(a: Array, b: Array, h: Array) -> Array:
+    """`a h + b`, where a factor of zero, as at a reset, forgets even what is no number."""
+    return jnp.where(a == 0, b, a * h + b)
+
+
 def one_by_one(a: Array, b: Array, h: Array, reverse: bool, *, unroll: int = 1) -> Array:
     """One step after the other."""
 
     def body(h: Array, coefficients: tuple[Array, Array]) -> tuple[Array, Array]:
         a, b = coefficients
-        h = a * h + b
+        h = advance(a, b, h)
         return h, h
 
     return jax.lax.scan(body, h, (a, b), reverse=reverse, unroll=unroll)[1]
@@ -24,13 +29,14 @@ def one_by_one(a: Array, b: Array, h: Array, reverse: bool, *, unroll: int = 1) 
 def by_doubling(a: Array, b: Array, h: Array, reverse: bool) -> Array:
     """All steps at once, in about 2 log2(T) passes; twice the multiplications."""
     first = -1 if reverse else 0
-    b = b.at[first].add(a[first] * h)
+    b = b.at[first].set(advance(a[first], b[first], h))
     return jax.lax.associative_scan(combine, (a, b), reverse=reverse)[1]
 
 
 def combine(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
     """The two steps as one."""
-    return other[0] * one[0], other[0] * one[1] + other[1]
+    a, b = other
+    return advance(a, jnp.zeros_like(a), one[0]), advance(a, b, one[1])
 
 
 def in_chunks(a: Array, b: Array, h: Array, reverse: bool, *, size: int) -> Array:
@@ -54,6 +60,6 @@ def in_chunks(a: Array, b: Array, h: Array, reverse: bool, *, size: int) -> Arra
     (decay, end), (decays, hs) = jax.lax.scan(body, begin, (a, b), reverse=reverse)
     ends = by_doubling(decay, end, h, reverse)
     starts = [ends[1:], h[None]] if reverse else [h[None], ends[:-1]]
-    hs = jnp.swapaxes(hs + decays * jnp.concatenate(starts)[None], 0, 1)
+    hs = jnp.swapaxes(advance(decays, hs, jnp.concatenate(starts)[None]), 0, 1)
     hs = hs.reshape(-1, *hs.shape[2:])
     return hs[missing:] if reverse else hs[:num_steps]
