@@ -20,7 +20,7 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Chunkwise(), "a cell of which many steps are computed at once"),
     (Scan(), "the plain scan over time, the definition"),
 )
-LEAST_CHUNKWISE = 16  # steps; for fewer there is little to compute at once
+LEAST_CHUNKWISE = 4  # steps; for fewer there is little to compute at once
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
@@ -57,7 +57,7 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
     The rule for None: the first of `Native()`, `Fused()`, `Linear()`, `Chunkwise()` and `Scan()`
-    that can serve; `Chunkwise()` for 16 steps and more alone.
+    that can serve; `Chunkwise()` for 4 steps and more alone.
 
     Raises:
         TypeError: if `method` is no method.

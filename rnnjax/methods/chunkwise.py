@@ -36,7 +36,7 @@ class Chunkwise:
     chunkwise form.
     """
 
-    size: int = 64
+    size: int = 32
 
     def __post_init__(self) -> None:
         _checks.size("Chunkwise", "size", self.size)
