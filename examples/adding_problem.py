@@ -70,7 +70,6 @@ def main():
     told = training.arguments(__doc__, CELLS)
     num_steps, total, every = (20, 40, 20) if told.quick else (STEPS, 2000, 50)
     models = {name: model(cell, num_steps) for name, cell in told.cells.items()}
-    runs = training.train(models, told.seeds, total=total, every=every)
     report = training.Report(
         name="adding_problem",
         title=f"The adding problem, T = {num_steps}",
@@ -81,7 +80,7 @@ def main():
         curve="mean squared error on fresh data",
         log=True,
     )
-    training.tell(report, runs, told, every)
+    training.tell(report, models, told, total=total, every=every)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,6 @@ def main():
     told = training.arguments(__doc__, CELLS)
     delay, total, every = (10, 40, 20) if told.quick else (DELAY, 2000, 50)
     models = {name: model(cell, delay) for name, cell in told.cells.items()}
-    runs = training.train(models, told.seeds, total=total, every=every)
     report = training.Report(
         name="copy_memory",
         title=f"The copy task, T = {delay}",
@@ -72,7 +71,7 @@ def main():
         curve="cross-entropy a step on fresh data",
         top=None if told.quick else 0.3,
     )
-    training.tell(report, runs, told, every)
+    training.tell(report, models, told, total=total, every=every)
 
 
 if __name__ == "__main__":

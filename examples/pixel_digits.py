@@ -81,7 +81,6 @@ def main():
     train, test = rows_of(data, 0, begin), rows_of(data, begin, end)
     total, every = (40, 20) if told.quick else (1700, 50)
     models = {name: model(*cell, train, test) for name, cell in told.cells.items()}
-    runs = training.train(models, told.seeds, total=total, every=every)
     report = training.Report(
         name="pixel_digits",
         title="Digits pixel by pixel",
@@ -91,7 +90,7 @@ def main():
         curve="validation accuracy" if told.validate else "test accuracy",
         top=1.0,
     )
-    training.tell(report, runs, told, every)
+    training.tell(report, models, told, total=total, every=every)
 
 
 if __name__ == "__main__":

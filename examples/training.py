@@ -131,10 +131,12 @@ def train(models: dict[str, Model], seeds: int, *, total: int, every: int):
             yield Run(name, seed, np.array(curve), result, seconds, count)
 
 
-def tell(report: Report, runs, told: argparse.Namespace, every: int):
-    """Do the runs, print their table, and write it and the picture of their curves."""
+def tell(
+    report: Report, models: dict[str, Model], told: argparse.Namespace, *, total: int, every: int
+):
+    """Train, print the table, and write it and the picture of the curves."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    runs = list(runs)
+    runs = list(train(models, told.seeds, total=total, every=every))
     output = HERE / "output"
     text_at = (HERE / "results" if told.whole else output) / f"{report.name}.md"
     picture_at = (HERE.parent / "docs" / "images" if told.whole else output) / f"{report.name}.png"

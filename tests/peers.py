@@ -4,12 +4,6 @@ import functools
 
 import jax
 import numpy as np
-from registry import random_params
-
-
-def made(thing, features=4, seed=0):
-    """Params with every leaf random: zeros hide a parameter that is missing."""
-    return random_params(thing, features, seed)
 
 
 def run(layer, params, xs, carry=None, **options):

@@ -236,7 +236,7 @@ def randomise(tree, seed: int, scale: float = 0.5):
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape) * scale, a.dtype), tree)
 
 
-def random_params(thing, features: int, seed: int):
+def random_params(thing, features: int = D, seed: int = 0):
     """Random values in every leaf of the params of a cell or layer."""
     return randomise(jax.eval_shape(lambda: thing.init(jax.random.key(0), features)), seed)
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from registry import inputs
+from registry import inputs, random_params
 
 import rnnjax
-from peers import assert_same, differ, made, run
+from peers import assert_same, differ, run
 
 T, B, D, H = 6, 3, 4, 5
 LENGTHS = np.array([T, 4, 0], np.int32)
@@ -54,7 +54,7 @@ def test_no_noise_at_evaluation():
     cell = rnnjax.lstm(H)
     noisy = rnnjax.stack(rnnjax.input_dropout(cell, 0.5), cell, dropout=0.5)
     plain = rnnjax.stack(cell, cell)
-    params, xs = made(plain), inputs(T, B, D)
+    params, xs = random_params(plain), inputs(T, B, D)
     quiet = run(noisy, params, xs)
     assert_same(quiet, run(plain, params, xs), 0)
     shaken = jax.jit(lambda key: noisy.apply(params, xs, key=key))
@@ -107,8 +107,8 @@ def test_option_of_a_factory_is_not_ignored(name):
 @pytest.mark.parametrize("option", ["bias", "learned_carry"])
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda f: f.__name__)
 def test_option_that_adds_or_takes_parameters_is_not_ignored(factory, option):
-    usual = made(factory(H))
-    other = made(factory(H, **{option: option != "bias"}))
+    usual = random_params(factory(H))
+    other = random_params(factory(H, **{option: option != "bias"}))
     assert jax.tree.structure(usual) != jax.tree.structure(other)
     fields = {"bias": ("b", "b_hn"), "learned_carry": ("initial",)}[option]
     for field in fields:
@@ -130,7 +130,7 @@ RUN_OPTIONS = {
 def test_option_of_a_run_is_not_ignored(name):
     """Flax nnx: Bidirectional takes `reverse` and `keep_order`, and ignores them."""
     cell, xs = rnnjax.input_dropout(rnnjax.lstm(H), 0.5), inputs(T, B, D)
-    params, option = made(cell), dict(RUN_OPTIONS[name])
+    params, option = random_params(cell), dict(RUN_OPTIONS[name])
     if name == "key":
         option["key"] = jax.random.key(option["key"])
     usual = rnnjax.unroll(cell, params, xs)
@@ -144,7 +144,7 @@ def test_reverse_inside_both_ways_is_not_ignored():
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
     usual = rnnjax.bidirectional(cell)
     turned = rnnjax.bidirectional(rnnjax.recurrent(cell, reverse=True))
-    params = made(usual)
+    params = random_params(usual)
     swapped = jax.tree.map(lambda a: a[::-1], params)
     _, ys = run(usual, params, xs)
     _, turned_ys = run(turned, swapped, xs)
@@ -156,8 +156,8 @@ MERGES = [rnnjax.merge.add, rnnjax.merge.multiply, rnnjax.merge.average, rnnjax.
 
 def test_merge_and_skip_are_not_ignored():
     cell, xs = rnnjax.gru(D), inputs(T, B, D)
-    params = made(rnnjax.bidirectional(cell))
-    p = (made(cell), made(cell, seed=1))
+    params = random_params(rnnjax.bidirectional(cell))
+    p = (random_params(cell), random_params(cell, seed=1))
     merged = [run(rnnjax.bidirectional(cell, merge=m), params, xs)[1] for m in MERGES]
     skipped = [run(rnnjax.stack(cell, cell, skip=m), p, xs)[1] for m in (None, *MERGES[:3])]
     for ys in (merged[:3], skipped):

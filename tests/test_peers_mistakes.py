@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from programs import equations
-from registry import inputs, random_carry, randomise
+from registry import inputs, random_carry, random_params, randomise
 
 import rnnjax
-from peers import assert_same, differ, made, run
+from peers import assert_same, differ, run
 
 T, B, D, H = 6, 3, 4, 5
 LENGTHS = np.array([T, 4, 0], np.int32)
@@ -32,7 +32,7 @@ LAYERS = {
 @functools.cache
 def built(name):
     layer = LAYERS[name]()
-    return layer, made(layer)
+    return layer, random_params(layer)
 
 
 # --- Lengths and masks.
@@ -97,7 +97,7 @@ def test_what_stands_in_padding_reaches_no_gradient(name):
 def test_masked_steps_hold_a_given_carry(method):
     """Keras: with unroll=True zeros at leading masked steps."""
     cell = rnnjax.with_carries(rnnjax.elman(H))
-    params, xs = made(cell), inputs(T, B, D)
+    params, xs = random_params(cell), inputs(T, B, D)
     given = rnnjax.ElmanCarry(inputs(B, H, seed=3))
     mask = np.ones((T, B), bool)
     mask[:2] = False  # padded in front
@@ -112,7 +112,7 @@ def test_masked_steps_hold_a_given_carry(method):
 def test_mask_with_holes_is_the_sequence_without_them():
     """Flax, PyTorch: only right padding can be said."""
     cell, xs = rnnjax.lstm(H), inputs(T, D)
-    params, mask = made(cell), np.array([True, False, True, False, False, True])
+    params, mask = random_params(cell), np.array([True, False, True, False, False, True])
     carry, ys = rnnjax.unroll(cell, params, xs, mask=mask)
     dense_carry, dense_ys = rnnjax.unroll(cell, params, xs[mask])
     assert_same((carry, ys[mask]), (dense_carry, dense_ys))
@@ -122,7 +122,7 @@ def test_mask_with_holes_is_the_sequence_without_them():
 def test_last_output_of_a_padded_row_is_its_last_valid_one():
     """Keras, zero_output_for_mask with return_sequences=False: zeros."""
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
-    carry, ys = rnnjax.unroll(cell, made(cell), xs, lengths=LENGTHS)
+    carry, ys = rnnjax.unroll(cell, random_params(cell), xs, lengths=LENGTHS)
     last = rnnjax.last_output(ys, LENGTHS)
     assert_same(last[:2], jnp.stack([ys[5, 0], ys[3, 1]]), 0)
     assert_same(last, carry.h, 0)  # of a GRU the output is the state; length 0 began with zeros
@@ -157,7 +157,7 @@ def test_two_batch_axes_with_lengths_and_carry(name):
 def test_backward_half_looks_ahead_and_forward_half_back(with_key):
     """Keras, Bidirectional(LSTM(dropout=...)): the backward half comes out reversed in time."""
     layer = rnnjax.bidirectional(rnnjax.input_dropout(rnnjax.lstm(H), 0.4))
-    params, xs = made(layer), inputs(T, D)
+    params, xs = random_params(layer), inputs(T, D)
     key = jax.random.key(3) if with_key else None
     jacobian = jax.jacobian(lambda xs: run(layer, params, xs, key=key)[1])(xs)
     reads = np.any(jacobian, axis=3)  # (T of ys, 2H, T of xs): whether it depends on that step
@@ -170,7 +170,7 @@ def test_backward_half_looks_ahead_and_forward_half_back(with_key):
 def test_halves_are_two_runs_each_answering_its_inputs(merge):
     """Flax, Keras: keep_order, go_backwards and a second flip."""
     layer = rnnjax.bidirectional(rnnjax.gru(H), merge=getattr(rnnjax.merge, merge))
-    params, xs = made(layer), inputs(T, B, D)
+    params, xs = random_params(layer), inputs(T, B, D)
     carry, ys = run(layer, params, xs, lengths=LENGTHS)
     forward, backward = (jax.tree.map(lambda a, i=i: a[i], params) for i in range(2))
     first = rnnjax.unroll(rnnjax.gru(H), forward, xs, lengths=LENGTHS)
@@ -184,7 +184,7 @@ def test_halves_are_two_runs_each_answering_its_inputs(merge):
 def test_resets_restore_a_learned_carry_in_either_direction(reverse):
     """Haiku: forwards only, and to zero only."""
     cell = rnnjax.gru(H, learned_carry=True)
-    params, xs = made(cell), inputs(T, D)
+    params, xs = random_params(cell), inputs(T, D)
     resets = np.zeros(T, bool)
     resets[2] = True
     carry, ys = rnnjax.unroll(cell, params, xs, resets=resets, reverse=reverse)
@@ -199,7 +199,7 @@ def test_resets_restore_a_learned_carry_in_either_direction(reverse):
 def test_b_hn_matters_and_stands_inside_the_product_with_r():
     """Flax nnx: GRUCell has no b_hn, and weights of PyTorch cannot be loaded."""
     cell = rnnjax.gru(H)
-    params = made(cell)
+    params = random_params(cell)
     x, h = inputs(D), inputs(H, seed=2)
     _, ys = rnnjax.unroll(cell, params, x[None], rnnjax.GRUCarry(h))
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
@@ -217,7 +217,7 @@ def test_b_hn_matters_and_stands_inside_the_product_with_r():
 
 def test_b_hn_is_trained():
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
-    gradient = jax.grad(lambda p: rnnjax.unroll(cell, p, xs)[1].sum())(made(cell))
+    gradient = jax.grad(lambda p: rnnjax.unroll(cell, p, xs)[1].sum())(random_params(cell))
     assert np.all(np.abs(gradient.b_hn) > 1e-4)
 
 
@@ -238,7 +238,7 @@ def test_carry_of_another_batch_is_refused():
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
     for rows in (1, B + 1):
         with pytest.raises(ValueError, match=r"`carry.h` must have shape \(3, 5\), got"):
-            rnnjax.unroll(cell, made(cell), xs, rnnjax.GRUCarry(jnp.zeros((rows, H))))
+            rnnjax.unroll(cell, random_params(cell), xs, rnnjax.GRUCarry(jnp.zeros((rows, H))))
 
 
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda f: f.__name__)
@@ -261,7 +261,7 @@ def test_every_mix_of_dtypes_runs(dtype, param_dtype, carry_dtype):
     """Flax linen: the scan's carry changes its type."""
     cell = rnnjax.lstm(H, dtype=dtype, param_dtype=param_dtype, carry_dtype=carry_dtype)
     unroll = functools.partial(rnnjax.unroll, cell)
-    carry, ys = jax.eval_shape(unroll, made(cell), inputs(T, B, D), lengths=LENGTHS)
+    carry, ys = jax.eval_shape(unroll, random_params(cell), inputs(T, B, D), lengths=LENGTHS)
     assert ys.dtype == (dtype or jnp.float32)
     assert carry.h.dtype == carry.c.dtype == (carry_dtype or jnp.float32)
 
@@ -269,7 +269,7 @@ def test_every_mix_of_dtypes_runs(dtype, param_dtype, carry_dtype):
 def test_gru_under_vmap_forward_mode_and_second_derivatives():
     """PyTorch: no batching rule; cuDNN paths of JAX and Keras: no forward mode."""
     cell, xs = rnnjax.gru(H), inputs(T, B, D)
-    params = made(cell)
+    params = random_params(cell)
     unroll = lambda x: rnnjax.unroll(cell, params, x, method=rnnjax.Scan())[1]
     assert_same(jax.vmap(unroll, in_axes=1, out_axes=1)(xs), unroll(xs))
     direction = inputs(T, B, D, seed=9)

@@ -51,7 +51,7 @@ class Method(Protocol):
         ...
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Return the final carry and the outputs, `ys[t]` answering `xs[t]`."""
+        """Return the final carry and the outputs, `ys[t]` answering `xs[t]`; T is 1 at least."""
         ...
 
 

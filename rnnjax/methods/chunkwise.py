@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
 from rnnjax.cells.dtypes import promote
 from rnnjax.cells.mlstm import MLSTMCarry, MLSTMForm, MLSTMInputs, mlstm_readout
-from rnnjax.methods.base import Call, keep, scan_steps, zeros_like
+from rnnjax.methods.base import Call, keep, zeros_like
 from rnnjax.methods.chunked import in_segments
 
 
@@ -51,8 +51,6 @@ class Chunkwise:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Project all inputs at once, then scan over chunks."""
-        if not call.num_steps:
-            return scan_steps(call)  # nothing runs
         xs = call.xs if call.mask is None else keep(call.mask, call.xs, zeros_like(call.xs))
         zs = call.cell.project(call.params, xs)
         return in_segments(one_chunk, call._replace(xs=zs), self.size)

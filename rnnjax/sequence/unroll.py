@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell, fresh_carry
 from rnnjax.cells.wrappers import check_cell
-from rnnjax.methods.base import Call, Method
+from rnnjax.methods.base import Call, Method, scan_steps
 from rnnjax.methods.choice import Explanation, choose
 from rnnjax.sequence.arguments import (
     Sequence,
@@ -208,7 +208,12 @@ def unroll_both_ways(
     call = abstract_call(cell, first, sequence, reverse)
     chosen: Any = choose(function, method, call).method
     silent = key is None or cell.prepare is None
-    if silent and hasattr(chosen, "runs_together") and chosen.runs_together(call):
+    if (
+        silent
+        and call.num_steps
+        and hasattr(chosen, "runs_together")
+        and chosen.runs_together(call)
+    ):
         return run_together(cell, chosen, reverse, params, sequence, carry)
     one_way = functools.partial(run, cell, chosen, reverse)
     return by_turning_around(one_way, params, sequence, carry, key)
@@ -246,7 +251,8 @@ def run(
     key: Any,
 ) -> tuple[PyTree, PyTree]:
     """Run checked arguments; compiled once for each cell, method, direction and shape."""
-    return method.run(make_call(cell, reverse, params, sequence, carry, key))
+    call = make_call(cell, reverse, params, sequence, carry, key)
+    return method.run(call) if call.num_steps else scan_steps(call)  # without steps nothing runs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

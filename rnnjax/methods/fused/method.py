@@ -6,7 +6,7 @@ import jax
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call
 from rnnjax.methods.chunked import in_segments
 from rnnjax.methods.fused.forms import equations_of
 from rnnjax.methods.fused.loops import LOOPS
@@ -61,8 +61,6 @@ class Fused:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once, or segment by segment."""
-        if not call.num_steps:
-            return scan_steps(call)  # nothing runs
         if self.segment is None:
             return self.run_together((call,))[0]
         whole = dataclasses.replace(self, segment=None)

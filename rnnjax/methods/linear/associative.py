@@ -5,7 +5,7 @@ import functools
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call
 from rnnjax.methods.linear.solvers import by_doubling, in_chunks
 from rnnjax.methods.linear.steps import run_linear, why_not_linear
 
@@ -42,8 +42,6 @@ class Associative:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once."""
-        if not call.num_steps:
-            return scan_steps(call)
         return run_linear(call, chunked(self.chunk) if self.chunk else by_doubling)
 
 

@@ -5,7 +5,7 @@ import functools
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call
 from rnnjax.methods.chunked import in_segments
 from rnnjax.methods.linear.solvers import one_by_one
 from rnnjax.methods.linear.steps import run_linear, why_not_linear
@@ -38,6 +38,4 @@ class Linear:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Segment by segment."""
-        if not call.num_steps:
-            return scan_steps(call)
         return in_segments(functools.partial(run_linear, solver=one_by_one), call, self.segment)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.fused.sequence import run_at_once
 from rnnjax.methods.native.kinds import kind_of
@@ -49,13 +49,11 @@ class Native:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once."""
-        if not call.num_steps:
-            return scan_steps(call)  # nothing runs
         return self.run_together((call,))[0]
 
     def runs_together(self, call: Call) -> bool:
-        """Whenever there is something to run."""
-        return call.num_steps > 0
+        """Always: threads share the networks."""
+        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Float, Int, PyTree
 from rnnjax.cells.base import Cell
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call
 from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.newton.sequence import Problem, iterate, residual, whole_sequence
 from rnnjax.methods.newton.steps import Operands
@@ -104,8 +104,6 @@ class Newton:
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run all steps at once."""
-        if not call.num_steps:
-            return scan_steps(call)  # nothing runs
         return whole_sequence(self.problem(call), reverse_mode(operands_of(call)))
 
     def runs_together(self, call: Call) -> bool:
