@@ -84,15 +84,18 @@ from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
 
 if TYPE_CHECKING:
+    from rnnjax import data as data
     from rnnjax import linen as linen
     from rnnjax import nnx as nnx
+    from rnnjax import plots as plots
     from rnnjax import testing as testing
+    from rnnjax import train as train
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # On first use, so that `import rnnjax` needs jax alone.
-    if name in ("nnx", "linen", "testing"):
+    if name in ("nnx", "linen", "testing", "data", "train", "plots"):
         return importlib.import_module(f"rnnjax.{name}")
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

@@ -22,7 +22,7 @@ LAYERS = (  # lowest first; what shares a line may not import each other
     ("cells",),
     ("methods",),
     ("sequence",),
-    ("nnx", "linen", "interop", "export", "plots", "testing"),
+    ("nnx", "linen", "interop", "export", "plots", "testing", "data"),
     ("train",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -32,18 +32,22 @@ ONLY_IN = {  # of third parties, everything else is no dependency of ours
     "flax": {"nnx", "linen", "train"},
     "optax": {"train"},
     "orbax": {"train"},
+    "safetensors": {"train"},
+    "rich": {"train"},
+    "tensorboardX": {"train"},
+    "grain": {"data"},
     "matplotlib": {"plots"},
     "torch": {"interop"},
     "keras": {"interop"},
     "onnx": {"export"},
     "jaxtyping": {"_typing"},
 }
-LAZY = {"torch", "keras", "onnx", "orbax", "matplotlib"}  # imported by the function that needs it
+LAZY = set(ONLY_IN) - {"flax", "optax", "jaxtyping"}  # imported by the function that needs it
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec"}
 
 FILE_LINES, BODY_LINES, POSITIONAL = 400, 60, 4
-PUBLIC_INITS = ("", "nnx", "linen")
+PUBLIC_INITS = ("", "nnx", "linen", "data", "train", "plots")
 
 
 class Source:

@@ -1,5 +1,6 @@
 """The documentation is true: its code runs, and the reference misses no public name."""
 
+import importlib
 import inspect
 import pathlib
 import re
@@ -26,16 +27,17 @@ def test_code_runs_as_it_stands(page, any_promotion):
 
 def test_every_public_name_is_in_the_reference():
     reference = (ROOT / "docs" / "reference.md").read_text()
-    modules = {"rnnjax": rnnjax, "rnnjax.nnx": rnnjax.nnx, "rnnjax.linen": rnnjax.linen}
-    for prefix, module in modules.items():
+    for room in ("", ".nnx", ".linen", ".data", ".train", ".plots"):
+        module = importlib.import_module(f"rnnjax{room}")
         for name in public_names(module):
-            assert re.search(rf"^::: {prefix}\.{name}$", reference, re.M), f"{prefix}.{name}"
+            heading = f"rnnjax{room}.{name}"
+            assert re.search(rf"^::: {re.escape(heading)}$", reference, re.M), heading
 
 
 def public_names(module):
     init = pathlib.Path(module.__file__).read_text()
     names = re.findall(r"^from .* import \w+ as (\w+)$", init, re.M)
-    assert len(names) > 4
+    assert names
     return names
 
 

@@ -1,0 +1,1 @@
+"""Training: pure steps, `fit`, losses and measures, checkpoints, observers."""

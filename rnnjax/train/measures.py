@@ -1,0 +1,146 @@
+"""What is added up over batches, and what comes of the sums: losses and metrics alike."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax import _checks
+from rnnjax._typing import Array, PyTree
+from rnnjax.cells.dtypes import at_least_float32
+from rnnjax.data.batch import Batch
+from rnnjax.methods.base import keep, zeros_like
+from rnnjax.sequence.masks import lengths_to_mask
+
+
+class Mean(NamedTuple):
+    """The sums of a mean.
+
+    Attributes:
+        total: the weighted sum.
+        count: the sum of weights.
+    """
+
+    total: Array
+    count: Array
+
+
+class Measure(NamedTuple):
+    """A loss or a metric: sums over what is valid, and a value that comes of them.
+
+    Batches are added up before there is a value, so that the mean over an epoch is that over its
+    valid tokens, however they were batched.
+
+    Attributes:
+        name: what history and progress call it.
+        sums: `outputs, batch -> sums`, a tree of arrays that batches add to each other. A loss
+            has a `Mean`.
+        value: `sums -> value`.
+        check: refuses targets that do not fit the outputs: `function, outputs, batch`, called
+            before tracing with abstract outputs.
+        higher_is_better: how values are compared.
+    """
+
+    name: str
+    sums: Callable[[PyTree, Batch], PyTree]
+    value: Callable[[PyTree], Array]
+    check: Callable[[str, PyTree, Batch], None] = lambda function, outputs, batch: None
+    higher_is_better: bool = False
+
+
+def mean_of(
+    function: Callable[[PyTree, PyTree], Array],
+    *,
+    name: str | None = None,
+    value: Callable[[Array], Array] = lambda mean: mean,
+    check: Callable[[str, PyTree, Batch], None] | None = None,
+    higher_is_better: bool = False,
+) -> Measure:
+    """Make a measure of a function of outputs and targets: its mean over all that is valid.
+
+    Where the function's values have an axis of time, `(B, T)`, steps beyond a row's length do not
+    count, and what stands there in outputs and targets, NaN too, changes nothing: the function
+    sees zeros. Weights multiply values and counts. Where nothing counts, the mean is 0.
+
+    Args:
+        function: `outputs, targets -> values`, `(B,)` for sequences or `(B, T)` for steps, such as
+            `optax.softmax_cross_entropy_with_integer_labels`. Without lengths, T may be that of
+            the targets alone.
+        name: of the measure; None means the function's own.
+        value: what is made of the mean, such as `jnp.exp` for a perplexity.
+        check: as in `Measure`; None checks nothing.
+        higher_is_better: how values are compared.
+
+    Returns:
+        The measure.
+
+    Raises:
+        TypeError: if `function` cannot be called.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from rnnjax.data import Batch
+        >>> measure = mean_of(lambda outputs, targets: jnp.abs(outputs - targets))
+        >>> batch = Batch(jnp.zeros((2, 3, 1)), targets=jnp.zeros((2, 3)), lengths=jnp.array([3, 1]))
+        >>> sums = measure.sums(jnp.array([[1.0, 2, 3], [4, jnp.nan, 6]]), batch)
+        >>> float(measure.value(sums))
+        2.5
+    """
+    _checks.function("mean_of", "function", function, such_as="train.cross_entropy")
+
+    name = name or getattr(function, "__name__", type(function).__name__)
+
+    def sums(outputs: PyTree, batch: Batch) -> Mean:
+        like = jax.eval_shape(function, outputs, batch.targets)
+        lead = check_values(name, like, batch)
+        weight = weights_of(batch, lead)
+        valid = weight != 0
+        blank = lambda tree: jax.tree.map(lambda a: keep(valid, a, zeros_like(a)), tree)
+        values = function(blank(outputs), blank(batch.targets))
+        weight = weight.astype(at_least_float32(values.dtype))
+        return Mean((values.astype(weight.dtype) * weight).sum(), weight.sum())
+
+    return Measure(
+        name=name,
+        sums=sums,
+        value=lambda sums: value(mean(sums)),
+        check=check or Measure._field_defaults["check"],
+        higher_is_better=higher_is_better,
+    )
+
+
+def mean(sums: Mean) -> Array:
+    """The mean of what was added up; 0 where nothing counts."""
+    return sums.total / jnp.where(sums.count == 0, 1, sums.count)
+
+
+def check_values(name: str, values: Any, batch: Batch) -> tuple[int, ...]:
+    """The axes of what a measure says of each sequence or step, `(B,)` or `(B, T)`."""
+    shape = getattr(values, "shape", None)
+    num_rows, num_steps = jax.tree.leaves(batch.xs)[0].shape[:2]
+    wanted = [(num_rows,), (num_rows, num_steps)]
+    # Without lengths, steps of the targets may be others than those of the inputs.
+    other_steps = batch.lengths is None and shape is not None and shape[:-1] == (num_rows,)
+    if shape not in wanted and not other_steps:
+        wanted = f"return {wanted[0]} for sequences or {wanted[1]} for steps"
+        got = _checks.kind(values) if shape is None else shape
+        way_out = "take the mean over features, and give every sequence or step one value"
+        _checks.refuse(name, "values", wanted, got, way_out)
+    return shape
+
+
+def weights_of(batch: Batch, lead: tuple[int, ...]) -> Array:
+    """How much each sequence, `(B,)`, or step, `(B, T)`, counts; 0 beyond a row's length."""
+    weight = jnp.ones(lead, jnp.float32)
+    if batch.weights is not None:
+        given = jnp.asarray(batch.weights)
+        if given.ndim > len(lead):
+            way_out = "steps are weighted where the loss has a value for each of them"
+            _checks.refuse("Batch", "weights", f"have shape {lead}", given.shape, way_out)
+        given = jnp.expand_dims(given, range(given.ndim, len(lead)))
+        weight = jnp.broadcast_to(given.astype(weight.dtype), lead)
+    if batch.lengths is not None and len(lead) == 2:
+        valid = lengths_to_mask(batch.lengths, lead[1], time_axis=-1)
+        weight = jnp.where(valid, weight, 0)
+    return weight
