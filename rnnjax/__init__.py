@@ -62,11 +62,13 @@ from rnnjax.methods import NewtonReport as NewtonReport
 from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan
 from rnnjax.sequence import DenseParams as DenseParams
+from rnnjax.sequence import EmbeddingParams as EmbeddingParams
 from rnnjax.sequence import Layer as Layer
 from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
 from rnnjax.sequence import dense as dense
+from rnnjax.sequence import embedding as embedding
 from rnnjax.sequence import explain as explain
 from rnnjax.sequence import last_output as last_output
 from rnnjax.sequence import lengths_to_mask as lengths_to_mask

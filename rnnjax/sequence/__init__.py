@@ -5,6 +5,8 @@ from rnnjax.sequence.batch_norm import unroll_batch_norm as unroll_batch_norm
 from rnnjax.sequence.bidirectional import bidirectional as bidirectional
 from rnnjax.sequence.dense import DenseParams as DenseParams
 from rnnjax.sequence.dense import dense as dense
+from rnnjax.sequence.embedding import EmbeddingParams as EmbeddingParams
+from rnnjax.sequence.embedding import embedding as embedding
 from rnnjax.sequence.layer import Layer as Layer
 from rnnjax.sequence.layer import pointwise as pointwise
 from rnnjax.sequence.layer import recurrent as recurrent

@@ -132,6 +132,8 @@ def _check_leaf(
         _checks.refuse(function, name, wanted, x.shape, way_out)
     if not jnp.issubdtype(x.dtype, spec.kind):
         way_out = "cast it with .astype(jnp.float32), or embed what are indices"
+        if spec.kind is jnp.integer:
+            way_out = "count tokens in whole numbers"
         wanted = f"be {spec.kind.__name__}"
         _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
     return lead

@@ -144,3 +144,30 @@ def weights_of(batch: Batch, lead: tuple[int, ...]) -> Array:
         valid = lengths_to_mask(batch.lengths, lead[1], time_axis=-1)
         weight = jnp.where(valid, weight, 0)
     return weight
+
+
+def as_measure(function: str, argument: str, thing: Any) -> Measure:
+    """A measure as it is, and a function of outputs and targets as its mean."""
+    if isinstance(thing, Measure):
+        return thing
+    if callable(thing) and not isinstance(thing, type):
+        return mean_of(thing)
+    way_out = "such as train.cross_entropy, or a function of outputs and targets"
+    _checks.refuse(function, argument, "be a measure", _checks.kind(thing), way_out, error=TypeError)
+
+
+def as_measures(
+    function: str, things: Any, *, argument: str = "metrics", taken: tuple[str, ...] = ()
+) -> tuple[Measure, ...]:
+    """Several measures, each with a name of its own."""
+    if callable(things) or isinstance(things, (str, Measure)):
+        way_out = "put it into a list, such as [train.accuracy]"
+        got = _checks.kind(things)
+        _checks.refuse(function, argument, "be a list of measures", got, way_out, error=TypeError)
+    measures = tuple(as_measure(function, argument, thing) for thing in things)
+    names = [*taken, *(measure.name for measure in measures)]
+    for name in names:
+        if names.count(name) > 1:
+            wanted, way_out = "have a name each", "give one of them another with mean_of"
+            _checks.refuse(function, argument, wanted, f"{name!r} twice", way_out)
+    return measures

@@ -1,0 +1,101 @@
+"""The layer below recurrent ones: a vector for each token."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax import _checks
+from rnnjax._typing import Array, Float
+from rnnjax.cells.base import InputSpec, value
+from rnnjax.cells.dtypes import precision
+from rnnjax.cells.initializers import Initializer
+from rnnjax.sequence.layer import Layer, blank
+
+# Vectors of length 1 on average, as Flax's Embed draws them.
+unit_length = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+
+
+class EmbeddingParams(NamedTuple):
+    """A vector for each of V tokens."""
+
+    w: Float[Array, "V H"]
+
+
+@value
+def embedding(
+    num_embeddings: int,
+    out_features: int,
+    *,
+    w_init: Initializer = unit_length,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Layer:
+    r"""Make a layer that looks up a vector for the token of every step.
+
+    $$ y_t = W_{x_t} $$
+
+    Its inputs are whole numbers without an axis of features, `(T, *batch)`. A token outside
+    `0..num_embeddings - 1` is an error where it can be seen, and NaN where it cannot (traced).
+
+    Args:
+        num_embeddings: how many tokens there are, V.
+        out_features: the width of the vectors.
+        w_init: initialiser of the vectors, shape `(V, H)`; a pre-trained matrix is
+            `lambda key, shape, dtype: matrix`.
+        dtype: of outputs; None means that of the weights.
+        param_dtype: of the weights.
+
+    Returns:
+        A layer with params `EmbeddingParams` and an empty carry; its `init` takes any
+        `in_features`, None too.
+
+    Raises:
+        TypeError: for an option of the wrong kind, and tokens that are no whole numbers.
+        ValueError: if a number is below 1, and for concrete tokens out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, rnnjax
+        >>> layer = rnnjax.stack(rnnjax.embedding(50, 8), rnnjax.lstm(16), rnnjax.dense(50))
+        >>> params = layer.init(jax.random.key(0), in_features=None)
+        >>> layer.apply(params, jnp.array([[3, 1], [4, 1], [5, 9]]))[1].shape
+        (3, 2, 50)
+    """
+    count = _checks.size("embedding", "num_embeddings", num_embeddings)
+    width = _checks.size("embedding", "out_features", out_features)
+    _checks.function("embedding", "w_init", w_init, such_as="jax.nn.initializers.normal()")
+    dtypes = precision("embedding", dtype, param_dtype, None)
+
+    def init(key, in_features=None):
+        _checks.prng_key("embedding.init", key)
+        _checks.usable_dtype("embedding.init", "param_dtype", dtypes.params)
+        w = jnp.asarray(w_init(key, (count, width), dtypes.params), dtypes.params)
+        if w.shape != (count, width):
+            way_out = "give a vector for each token"
+            wanted = f"return shape {(count, width)}"
+            _checks.refuse("embedding.init", "w_init", wanted, w.shape, way_out)
+        return EmbeddingParams(w)
+
+    def run(params, sequence, carry, *, key, method):
+        tokens = blank(sequence.xs, sequence.mask)
+        if _checks.is_concrete(tokens):
+            check_tokens(np.asarray(tokens), params.w.shape[0])
+        # Negative ones would count from the end.
+        tokens = jnp.where(tokens < 0, params.w.shape[0], tokens)
+        ys = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
+        return (), blank(ys.astype(dtypes.compute or ys.dtype), sequence.mask)
+
+    return Layer("embedding", init, run, lambda in_features: width, lambda params: TOKENS)
+
+
+TOKENS = InputSpec((), jnp.integer)
+
+
+def check_tokens(tokens: np.ndarray, count: int) -> None:
+    """Refuse tokens that have no vector."""
+    bad = np.argwhere((tokens < 0) | (tokens >= count))
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        got, way_out = f"{tokens[where]} at {where}", "count tokens from 0, or make more vectors"
+        _checks.refuse("embedding", "xs", f"lie in 0..{count - 1}", got, way_out)

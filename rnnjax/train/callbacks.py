@@ -1,0 +1,263 @@
+"""Callbacks: small objects that a run calls at four moments."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnjax import _checks
+
+if TYPE_CHECKING:
+    from rnnjax.train.run import Run
+
+
+class Callback:
+    """What a run calls at four moments; a subclass defines those it needs.
+
+    In each, `run` is the `Run`: it can be read, stopped (`run.stop(reason)`), and its updates can
+    be scaled (`run.scale_updates(factor)`). What a callback must remember over a resumption it
+    returns from `remember`.
+    """
+
+    def on_start(self, run: "Run") -> None:
+        """Before the first step of this call of `fit`, after a resumption too."""
+
+    def on_tick(self, run: "Run", values: dict[str, float]) -> None:
+        """A few times a second, with the means of the epoch so far."""
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """After each epoch, with its new entry of the history."""
+
+    def on_end(self, run: "Run") -> None:
+        """When the run is over, interrupted or not, but for an error."""
+
+    def remember(self) -> dict[str, Any]:
+        """What belongs into a checkpoint, as JSON can hold it."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what `remember` returned."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a value has not become better for some epochs, and take the best weights.
+
+    Args:
+        patience: epochs without a better value.
+        monitor: a name of the history; None means the run's own, "val_loss" where there is
+            validation data and "loss" otherwise.
+        min_delta: by how much a value must be better to count.
+        restore_best: whether `fit` returns the weights of the run's best epoch.
+
+    Raises:
+        TypeError: for an argument of the wrong kind.
+        ValueError: for a number out of range.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        *,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ):
+        self.patience = _checks.size("EarlyStopping", "patience", patience)
+        self.watched = Watched("EarlyStopping", monitor, min_delta)
+        self.restore_best = _checks.flag("EarlyStopping", "restore_best", restore_best)
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Count the epochs without a better value."""
+        waited = self.watched.look(run, entry)
+        if waited >= self.patience:
+            run.stop(f"{self.watched.name(run)} was not better for {waited} epochs")
+
+    def on_end(self, run: "Run") -> None:
+        """Take the best weights."""
+        if self.restore_best:
+            run.take_best()
+
+    def remember(self) -> dict[str, Any]:
+        """The best value and the epochs since."""
+        return self.watched.remember()
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what `remember` returned."""
+        self.watched.recall(memory)
+
+
+class ReduceOnPlateau(Callback):
+    """Multiply updates by a factor when a value has not become better for some epochs.
+
+    The optimizer's own schedule goes on below it. `entry["scale"]` is the product so far.
+
+    Args:
+        factor: what updates are multiplied by, between 0 and 1.
+        patience: epochs without a better value.
+        monitor: as for `EarlyStopping`.
+        min_delta: as for `EarlyStopping`.
+        least: what the product of all factors does not fall below.
+
+    Raises:
+        TypeError: for an argument of the wrong kind.
+        ValueError: for a number out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: float = 0.1,
+        patience: int = 3,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        least: float = 0.0,
+    ):
+        function = "ReduceOnPlateau"
+        self.factor = _checks.real(function, "factor", factor)
+        if not 0.0 < self.factor < 1.0:
+            way_out = "0.1 makes steps ten times smaller"
+            _checks.refuse(function, "factor", "lie in 0 < factor < 1", factor, way_out)
+        self.patience = _checks.size(function, "patience", patience)
+        self.least = _checks.real(function, "least", least)
+        self.watched = Watched(function, monitor, min_delta)
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Count the epochs without a better value."""
+        if self.watched.look(run, entry) >= self.patience:
+            run.scale_updates(max(self.factor, self.least / run.scale))
+            self.watched.waited = 0
+
+    def remember(self) -> dict[str, Any]:
+        """The best value and the epochs since."""
+        return self.watched.remember()
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what `remember` returned."""
+        self.watched.recall(memory)
+
+
+class Watched:
+    """A value of the history, its best so far, and the epochs since."""
+
+    def __init__(self, function: str, monitor: str | None, min_delta: float):
+        self.function, self.monitor = function, monitor
+        if monitor is not None and not isinstance(monitor, str):
+            way_out = 'give one such as "val_loss"'
+            got = _checks.kind(monitor)
+            wanted = "be a name of the history"
+            _checks.refuse(function, "monitor", wanted, got, way_out, error=TypeError)
+        self.min_delta = _checks.real(function, "min_delta", min_delta)
+        if self.min_delta < 0:
+            way_out = "0.0 takes every improvement"
+            _checks.refuse(function, "min_delta", "be at least 0", min_delta, way_out)
+        self.best: float | None = None
+        self.waited = 0
+
+    def name(self, run: "Run") -> str:
+        """What is watched."""
+        return self.monitor or run.monitor
+
+    def look(self, run: "Run", entry: dict[str, Any]) -> int:
+        """The epochs since the value was better than ever before, this one included."""
+        name = self.name(run)
+        if name not in entry:
+            way_out = "give validation data, or the metric that is meant"
+            wanted = f"be one of {sorted(entry)}"
+            _checks.refuse(self.function, "monitor", wanted, repr(name), way_out)
+        sign = -1.0 if run.higher_is_better(name) else 1.0
+        value = sign * entry[name]
+        better = not math.isnan(value) and (
+            self.best is None or value < self.best - self.min_delta
+        )
+        if better:
+            self.best = value
+        self.waited = 0 if better else self.waited + 1
+        return self.waited
+
+    def remember(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"best": self.best, "waited": self.waited}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what `remember` returned."""
+        self.best, self.waited = memory["best"], memory["waited"]
+
+
+class CSVLog(Callback):
+    """Keep the history in a table, whole after each epoch and after a resumption.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Write the whole table."""
+        run.history.to_csv(self.path)
+
+
+class JSONLog(Callback):
+    """Keep the history as lines of JSON, whole after each epoch and after a resumption.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Write all lines."""
+        run.history.to_json(self.path)
+
+
+class Tracker(Callback):
+    """Hand each epoch's values to an experiment tracker, such as a run of Weights & Biases.
+
+    Args:
+        tracker: anything with `log(values, step=...)`, such as what `wandb.init()` returns.
+
+    Raises:
+        TypeError: if `tracker` has no `log`.
+    """
+
+    def __init__(self, tracker: Any):
+        if not callable(getattr(tracker, "log", None)):
+            way_out = "give what wandb.init() returns"
+            wanted = "have a log(values, step=...)"
+            got = _checks.kind(tracker)
+            _checks.refuse("Tracker", "tracker", wanted, got, way_out, error=TypeError)
+        self.tracker = tracker
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Log the entry at its step."""
+        self.tracker.log(dict(entry), step=entry["step"])
+
+
+class TensorBoard(Callback):
+    """Write each epoch's values for TensorBoard; needs `pip install tensorboardX`.
+
+    Args:
+        folder: for the event files.
+
+    Raises:
+        ImportError: if tensorboardX is not there.
+    """
+
+    def __init__(self, folder: str | Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ImportError("TensorBoard needs tensorboardX: pip install tensorboardX") from error
+        self.writer = SummaryWriter(str(folder))
+
+    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+        """Write the numbers of the entry at its step."""
+        for name, value in entry.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(name, value, entry["step"])
+
+    def on_end(self, run: "Run") -> None:
+        """Write what is still in memory."""
+        self.writer.flush()

@@ -1,0 +1,313 @@
+"""`fit`: from data to a trained model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from rnnjax import _checks
+from rnnjax._typing import Array, PyTree
+from rnnjax.data.batch import Batch
+from rnnjax.data.checks import as_batch, check_batch
+from rnnjax.train.callbacks import Callback
+from rnnjax.train.checkpoints import Checkpoints, latest_step
+from rnnjax.train.evaluation import Trained, as_data, evaluator
+from rnnjax.train.measures import Measure, as_measure, as_measures
+from rnnjax.train.metrics import class_weighted
+from rnnjax.train.models import Model, Weights
+from rnnjax.train.modules import as_model
+from rnnjax.train.optimizers import Averaging
+from rnnjax.train.placing import Placer
+from rnnjax.train.progress import shown
+from rnnjax.train.run import Job, Run
+from rnnjax.train.signals import interruptions
+from rnnjax.train.state import TrainState, init_state
+from rnnjax.train.steps import check_optimizer, make_train_step
+from rnnjax.train.totals import Totals, add, no_totals, settled
+
+
+def fit(
+    model: Any,
+    data: Any,
+    *,
+    loss: Measure | Callable[[PyTree, PyTree], Array],
+    optimizer: optax.GradientTransformation,
+    key: Any,
+    epochs: int = 1,
+    steps_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    metrics: Sequence[Measure | Callable[[PyTree, PyTree], Array]] = (),
+    validation: Any = None,
+    validation_split: float = 0.0,
+    validation_steps: int | None = None,
+    class_weights: Any = None,
+    penalty: Callable[[PyTree], Array] | None = None,
+    accumulate: int = 1,
+    averaging: Averaging | None = None,
+    compute_dtype: Any = None,
+    stateful: bool = False,
+    max_bad: int = 10,
+    monitor: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | str | Path | None = None,
+    resume: bool = False,
+    weights: Weights | None = None,
+    sharding: Any = None,
+    progress: bool | None = None,
+) -> Trained:
+    """Train a model.
+
+    The device runs ahead while the host looks on a few times a second: no step waits for a number
+    to be fetched. Everything random comes from `key`, and the same key gives the same bits.
+    Ctrl-C and SIGTERM end the run after the step, with a checkpoint; a second one ends the program.
+
+    Args:
+        model: a cell, a layer, an NNX or Linen module, or a `Model`.
+        data: a `Batch` of all rows, or a tuple of arrays `(xs, targets, lengths, weights)`; or
+            batches: what counts them, as `rnnjax.data.buckets`, `rnnjax.data.windows` and Grain's
+            `MapDataset` do, or any iterable of them.
+        loss: a function of outputs and targets, or a `Measure`.
+        optimizer: from Optax, or `train.adamw`.
+        key: draws weights, order and noise.
+        epochs: how many, those before a resumption included.
+        steps_per_epoch: batches in an epoch; None means all there are.
+        batch_size: rows in a batch, for data in arrays; None means 32.
+        shuffle: whether the order of rows is drawn anew in each epoch, for data in arrays.
+        metrics: measured beside the loss; on training data on the way, with dropout on.
+        validation: data measured after each epoch, as `data`.
+        validation_split: the share of rows drawn for validation, for data in arrays.
+        validation_steps: batches of validation data; None means all there are.
+        class_weights: how much the classes of integer targets count in the training loss, an array
+            or a dict from class to weight; None means alike.
+        penalty: as in `make_train_step`.
+        accumulate: as in `make_train_step`.
+        averaging: `ema(...)` or `nt_asgd(...)`: validation and the result have the average.
+        compute_dtype: as in `make_train_step`.
+        stateful: whether the carry is handed on from batch to batch (truncated backpropagation
+            through time); batches say by `resets` where streams begin.
+        max_bad: batches in a row with a loss or gradient that is not finite, after which the run
+            fails; each of them is left out and counted.
+        monitor: the name in the history that says which epoch was best; None means "val_loss" with
+            validation data, else "loss".
+        callbacks: `EarlyStopping`, `ReduceOnPlateau`, `CSVLog` and the like.
+        checkpoints: a folder, or `Checkpoints(...)`; None saves nothing.
+        resume: whether to go on from the folder's last checkpoint, if there is one. The result is
+            that of a run that was never stopped, bit by bit.
+        weights: where to begin; None draws them, or takes those that an NNX module holds.
+        sharding: where batches go, such as `NamedSharding(mesh, PartitionSpec("data"))`; weights
+            are then on all devices of that mesh. None leaves both to JAX.
+        progress: True shows it, False does not, None does where the output is a terminal.
+
+    Returns:
+        The trained model. Its params are the last ones, or those that a callback chose, such as
+        the best ones in `EarlyStopping`. An NNX module holds them, too.
+
+    Raises:
+        TypeError: for an argument of the wrong kind.
+        ValueError: for data or a number that is not right.
+        NonFiniteError: see `max_bad`.
+        CheckpointError: if a checkpoint cannot be written or read.
+    """
+    function = "fit"
+    _checks.prng_key(function, key)
+    _checks.size(function, "epochs", epochs)
+    check_optimizer(function, optimizer)
+    functions = as_model(function, model)
+    measure, others = as_measure(function, "loss", loss), as_measures(
+        function, metrics, taken=("loss",)
+    )
+    key_state, key_data = jax.random.split(key)
+    seed = int(jax.random.bits(key_data))
+    data, validation = split_off(data, validation, validation_split, seed)
+    source, whole = as_data(
+        function, data, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=seed
+    )
+    options = {"averaging": averaging, "stateful": stateful}
+    example = source.example()
+    state = init_state(functions, optimizer, example, key=key_state, weights=weights, **options)
+    placer = Placer(
+        function,
+        functions,
+        state.weights,
+        measures=(measure, *others),
+        stateful=stateful,
+        sharding=sharding,
+        checked=whole is not None,
+    )
+    placer.check(example if whole is None else whole)
+    step = make_train_step(
+        functions,
+        measure if class_weights is None else class_weighted(measure, class_weights),
+        optimizer,
+        metrics=others,
+        penalty=penalty,
+        accumulate=accumulate,
+        averaging=averaging,
+        compute_dtype=compute_dtype,
+        max_bad=max_bad,
+    )
+    validate = None
+    if validation is not None:
+        validate = validator(
+            validation, functions, placer, batch_size, validation_steps, compute_dtype
+        )
+    advance, values, totals = adding_up(step, placer.measures, state, example)
+    run = Run(
+        Job(
+            advance=advance,
+            values=values,
+            place=placer,
+            source=source,
+            validate=validate,
+            measures={"loss": measure} | {m.name: m for m in others},
+            monitor=check_monitor(monitor, ("loss", *(m.name for m in others)), validate),
+            epochs=epochs,
+            callbacks=check_callbacks(callbacks),
+            checkpoints=as_checkpoints(checkpoints, resume),
+            averaging=check_averaging(averaging, validate),
+            max_bad=max_bad,
+            settings={
+                "batches": source.steps,
+                "batch_size": jax.tree.leaves(example)[0].shape[0],
+                "key": jax.random.key_data(key).tolist(),
+            },
+        ),
+        on_devices((state, totals), sharding),
+    )
+    run.resume()
+    with interruptions() as signals, shown(progress, epochs) as screen:
+        run.go(signals, screen)
+    if functions.store is not None:
+        functions.store(run.chosen)
+    return Trained(model, *run.chosen, run.history, run.state, run.reason)
+
+
+def adding_up(
+    step: Callable[..., Any], measures: Sequence[Measure], state: TrainState, example: Batch
+) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]], Totals]:
+    """The step with sums over the epoch, what makes values of them, and their beginning."""
+    names = ("loss", *(measure.name for measure in measures[1:]))
+
+    def advance(state: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
+        state, sums = step(state, batch)
+        return state, add(totals, sums, batch)
+
+    def values(totals: Totals) -> dict[str, Array]:
+        sums = settled(totals)
+        named = zip(names, measures, strict=True)
+        return {n: m.value(sums[n]) for n, m in named} | {"tokens": totals.tokens}
+
+    sums = jax.eval_shape(step, state, example)[1]
+    return jax.jit(advance, donate_argnums=(0, 1)), jax.jit(values), no_totals(sums)
+
+
+def validator(
+    validation: Any,
+    model: Model,
+    placer: Placer,
+    batch_size: int | None,
+    steps: int | None,
+    compute_dtype: Any,
+) -> Callable[[Weights], dict[str, Any]]:
+    """What measures weights on validation data."""
+    in_batches = not isinstance(validation, (Batch, tuple))
+    size = None if in_batches else batch_size
+    source, whole = as_data("fit", validation, batch_size=size, steps=steps)
+    inspector = placer.twin(checked=whole is not None)
+    inspector.check(source.example() if whole is None else whole)
+    loss, *others = placer.measures
+    measures = (loss._replace(name="loss"), *others)
+    return evaluator(model, measures, source, inspector, compute_dtype=compute_dtype)
+
+
+def split_off(data: Any, validation: Any, share: float, seed: int) -> tuple[Any, Any]:
+    """Rows to train on and rows drawn for validation."""
+    share = _checks.real("fit", "validation_split", share)
+    if share == 0.0:
+        return data, validation
+    refuse = lambda wanted, got, way_out: _checks.refuse(
+        "fit", "validation_split", wanted, got, way_out
+    )
+    if not 0.0 < share < 1.0:
+        refuse("lie in 0 <= share < 1", share, "0.1 holds out a tenth of the rows")
+    if validation is not None:
+        refuse("be 0 where validation data is given", share, "give one of them")
+    if not isinstance(data, (Batch, tuple)):
+        refuse("be 0 for data that comes in batches", share, "give validation data")
+    whole = as_batch("fit", data, argument="data")
+    check_batch("fit", whole)
+    num_rows = jax.tree.leaves(whole.xs)[0].shape[0]
+    count = round(share * num_rows)
+    if not 0 < count < num_rows:
+        refuse(f"leave rows on both sides of {num_rows}", share, "give more rows")
+    order = np.random.default_rng(seed).permutation(num_rows)
+    pick = lambda rows: jax.tree.map(lambda a: np.asarray(a)[np.sort(rows)], whole)
+    return pick(order[count:]), pick(order[:count])
+
+
+def on_devices(tree: PyTree, sharding: Any) -> PyTree:
+    """A copy on each device of the batch's mesh; as it is without one."""
+    if sharding is None:
+        return tree
+    everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return jax.device_put(tree, everywhere)
+
+
+def check_monitor(monitor: str | None, names: tuple[str, ...], validate: Any) -> str:
+    """The name in the history that says which epoch was best."""
+    there = names + (() if validate is None else tuple(f"val_{name}" for name in names))
+    if monitor is None:
+        return "loss" if validate is None else "val_loss"
+    if monitor not in there:
+        way_out = "give validation data, or the metric that is meant"
+        _checks.refuse("fit", "monitor", f"be one of {sorted(there)}", repr(monitor), way_out)
+    return monitor
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Callbacks, as objects."""
+    if isinstance(callbacks, Callback):
+        callbacks = (callbacks,)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            way_out = "such as train.EarlyStopping(patience=5)"
+            wanted, got = "hold train.Callback objects", _checks.kind(callback)
+            _checks.refuse("fit", "callbacks", wanted, got, way_out, error=TypeError)
+    return tuple(callbacks)
+
+
+def check_averaging(averaging: Any, validate: Any) -> Averaging | None:
+    """An average that waits for validation has some to wait for."""
+    if averaging is None or isinstance(averaging, Averaging):
+        if averaging is not None and averaging.patience is not None and validate is None:
+            way_out = "give validation data"
+            wanted = "be None or ema(...) without validation data"
+            _checks.refuse("fit", "averaging", wanted, "nt_asgd(...)", way_out)
+        return averaging
+    wanted, got = "be ema(...), nt_asgd(...) or None", _checks.kind(averaging)
+    _checks.refuse("fit", "averaging", wanted, got, "call one of them", error=TypeError)
+
+
+def as_checkpoints(checkpoints: Any, resume: bool) -> Checkpoints | None:
+    """Where to save; a folder with the checkpoints of another run is not written to."""
+    _checks.flag("fit", "resume", resume)
+    if isinstance(checkpoints, (str, Path)):
+        checkpoints = Checkpoints(checkpoints)
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        if checkpoints is None and resume:
+            way_out = "say where they are with checkpoints="
+            _checks.refuse("fit", "resume", "be False without checkpoints", resume, way_out)
+        if checkpoints is not None and not resume:
+            last = latest_step(checkpoints.folder)
+            if last is not None:
+                wanted = "be a folder without checkpoints"
+                got = f"{checkpoints.folder} with step {last}"
+                way_out = "give resume=True to go on from there, or another folder"
+                _checks.refuse("fit", "checkpoints", wanted, got, way_out)
+        return checkpoints
+    wanted, got = "be a folder or Checkpoints(...)", _checks.kind(checkpoints)
+    _checks.refuse("fit", "checkpoints", wanted, got, "give a path", error=TypeError)

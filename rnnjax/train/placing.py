@@ -1,0 +1,70 @@
+"""Between data and step: batches are checked on the host and brought to where the step runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from rnnjax import _checks
+from rnnjax._typing import PyTree
+from rnnjax.data.batch import Batch
+from rnnjax.data.checks import check_batch
+from rnnjax.train.measures import Measure
+from rnnjax.train.models import Model, Weights
+
+
+class Placer:
+    """Checks each batch, and brings it to its devices.
+
+    Attributes:
+        checked: whether all batches are known to be right, since the data they come from is.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        model: Model,
+        weights: Weights,
+        *,
+        measures: Sequence[Measure],
+        stateful: bool,
+        sharding: Any = None,
+        checked: bool = False,
+    ):
+        self.function, self.model, self.measures = function, model, measures
+        self.weights = jax.eval_shape(lambda: weights)
+        self.stateful, self.sharding, self.checked = stateful, sharding, checked
+        self.outputs: dict[Any, PyTree] = {}  # by the shapes of a batch
+
+    def twin(self, *, checked: bool) -> "Placer":
+        """The same for other data."""
+        return Placer(
+            self.function,
+            self.model,
+            self.weights,
+            measures=self.measures,
+            stateful=self.stateful,
+            sharding=self.sharding,
+            checked=checked,
+        )
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch, on its devices."""
+        if not self.checked:
+            self.check(batch)
+        return batch if self.sharding is None else jax.device_put(batch, self.sharding)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch that cannot be right; also whole data."""
+        check_batch(self.function, batch)
+        if self.stateful and batch.resets is None:
+            way_out = "rnnjax.data.windows makes such batches"
+            wanted = "say where streams begin in stateful training"
+            _checks.refuse(self.function, "resets", wanted, None, way_out)
+        leaves, structure = jax.tree.flatten(batch)
+        shapes = (structure, *((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+        if shapes not in self.outputs:
+            run = lambda weights, batch: self.model.apply(weights, batch, None, None).outputs
+            self.outputs[shapes] = jax.eval_shape(run, self.weights, batch)
+        for measure in self.measures:
+            measure.check(self.function, self.outputs[shapes], batch)

@@ -1,0 +1,60 @@
+"""Sums over an epoch, added up on the device."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._typing import Array, PyTree
+
+
+class Totals(NamedTuple):
+    """What batches have added up to.
+
+    Attributes:
+        sums: the sums of each measure, by its name.
+        lost: what rounding has taken from them so far; the mean over many millions of tokens would
+            miss it in float32.
+        tokens: valid steps of the inputs.
+    """
+
+    sums: dict[str, PyTree]
+    lost: dict[str, PyTree]
+    tokens: Array
+
+
+def no_totals(sums: PyTree) -> Totals:
+    """Zeros for sums of these shapes."""
+    zeros = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+    return Totals(zeros(), zeros(), jnp.zeros((), jnp.float32))
+
+
+def add(totals: Totals, sums: PyTree, batch: Any) -> Totals:
+    """One batch more.
+
+    Reference: Knuth, *The Art of Computer Programming*, volume 2, 4.2.2, theorem B: the rounding
+    error of a sum, exactly.
+    """
+
+    def error(old: Array, new: Array) -> Array:
+        total = old + new
+        part = total - old
+        return (old - (total - part)) + (new - part)
+
+    added = jax.tree.map(jnp.add, totals.sums, sums)
+    errors = jax.tree.map(error, totals.sums, sums)
+    lost = jax.tree.map(jnp.add, totals.lost, errors)
+    return Totals(added, lost, totals.tokens + valid_tokens(batch))
+
+
+def settled(totals: Totals) -> PyTree:
+    """The sums, with what rounding took."""
+    return jax.tree.map(jnp.add, totals.sums, totals.lost)
+
+
+def valid_tokens(batch: Any) -> Array:
+    """The valid steps of a batch."""
+    rows, steps = jax.tree.leaves(batch.xs)[0].shape[:2]
+    if batch.lengths is not None:
+        return jnp.asarray(batch.lengths).sum().astype(jnp.float32)
+    return jnp.asarray(rows * steps, jnp.float32)
