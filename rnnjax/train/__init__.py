@@ -1,1 +1,33 @@
 """Training: pure steps, `fit`, losses and measures, checkpoints, observers."""
+
+from rnnjax.train.averaging import Averaging as Averaging
+from rnnjax.train.averaging import ema as ema
+from rnnjax.train.averaging import nt_asgd as nt_asgd
+from rnnjax.train.averaging import triggered as triggered
+from rnnjax.train.class_weights import class_weighted as class_weighted
+from rnnjax.train.ctc import ctc as ctc
+from rnnjax.train.decay import decays as decays
+from rnnjax.train.decay import l1 as l1
+from rnnjax.train.decay import l2 as l2
+from rnnjax.train.losses import absolute_error as absolute_error
+from rnnjax.train.losses import binary_cross_entropy as binary_cross_entropy
+from rnnjax.train.losses import bits_per_character as bits_per_character
+from rnnjax.train.losses import cross_entropy as cross_entropy
+from rnnjax.train.losses import perplexity as perplexity
+from rnnjax.train.losses import smoothed_cross_entropy as smoothed_cross_entropy
+from rnnjax.train.losses import squared_error as squared_error
+from rnnjax.train.measures import Mean as Mean
+from rnnjax.train.measures import Measure as Measure
+from rnnjax.train.measures import mean_of as mean_of
+from rnnjax.train.metrics import accuracy as accuracy
+from rnnjax.train.metrics import binary_accuracy as binary_accuracy
+from rnnjax.train.metrics import confusion as confusion
+from rnnjax.train.metrics import f1 as f1
+from rnnjax.train.metrics import precision as precision
+from rnnjax.train.metrics import recall as recall
+from rnnjax.train.mixtures import MixtureDensity as MixtureDensity
+from rnnjax.train.mixtures import handwriting as handwriting
+from rnnjax.train.mixtures import mixture_density as mixture_density
+from rnnjax.train.optimizers import adamw as adamw
+from rnnjax.train.optimizers import clip_by_global_norm as clip_by_global_norm
+from rnnjax.train.optimizers import warmup_cosine as warmup_cosine
