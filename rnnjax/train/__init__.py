@@ -1,6 +1,10 @@
 """Training: pure steps, `fit`, losses and measures, checkpoints, observers."""
 
 from rnnjax.data.batch import Batch as Batch
+from rnnjax.train.averaging import Averaging as Averaging
+from rnnjax.train.averaging import ema as ema
+from rnnjax.train.averaging import nt_asgd as nt_asgd
+from rnnjax.train.averaging import triggered as triggered
 from rnnjax.train.callbacks import Callback as Callback
 from rnnjax.train.callbacks import CSVLog as CSVLog
 from rnnjax.train.callbacks import EarlyStopping as EarlyStopping
@@ -8,14 +12,37 @@ from rnnjax.train.callbacks import JSONLog as JSONLog
 from rnnjax.train.callbacks import ReduceOnPlateau as ReduceOnPlateau
 from rnnjax.train.callbacks import TensorBoard as TensorBoard
 from rnnjax.train.callbacks import Tracker as Tracker
+from rnnjax.train.class_weights import class_weighted as class_weighted
+from rnnjax.train.contents import Summary as Summary
+from rnnjax.train.contents import summary as summary
+from rnnjax.train.ctc import ctc as ctc
+from rnnjax.train.decay import decays as decays
+from rnnjax.train.decay import l1 as l1
+from rnnjax.train.decay import l2 as l2
 from rnnjax.train.evaluation import Trained as Trained
 from rnnjax.train.evaluation import evaluate as evaluate
 from rnnjax.train.evaluation import predict as predict
 from rnnjax.train.fitting import fit as fit
 from rnnjax.train.history import History as History
+from rnnjax.train.losses import absolute_error as absolute_error
+from rnnjax.train.losses import binary_cross_entropy as binary_cross_entropy
+from rnnjax.train.losses import bits_per_character as bits_per_character
+from rnnjax.train.losses import cross_entropy as cross_entropy
+from rnnjax.train.losses import perplexity as perplexity
+from rnnjax.train.losses import smoothed_cross_entropy as smoothed_cross_entropy
+from rnnjax.train.losses import squared_error as squared_error
 from rnnjax.train.measures import Mean as Mean
 from rnnjax.train.measures import Measure as Measure
 from rnnjax.train.measures import mean_of as mean_of
+from rnnjax.train.metrics import accuracy as accuracy
+from rnnjax.train.metrics import binary_accuracy as binary_accuracy
+from rnnjax.train.metrics import confusion as confusion
+from rnnjax.train.metrics import f1 as f1
+from rnnjax.train.metrics import precision as precision
+from rnnjax.train.metrics import recall as recall
+from rnnjax.train.mixtures import MixtureDensity as MixtureDensity
+from rnnjax.train.mixtures import handwriting as handwriting
+from rnnjax.train.mixtures import mixture_density as mixture_density
 from rnnjax.train.models import Applied as Applied
 from rnnjax.train.models import Model as Model
 from rnnjax.train.models import NetworkParams as NetworkParams
@@ -24,6 +51,9 @@ from rnnjax.train.models import from_functions as from_functions
 from rnnjax.train.models import from_layer as from_layer
 from rnnjax.train.modules import from_linen as from_linen
 from rnnjax.train.modules import from_nnx as from_nnx
+from rnnjax.train.optimizers import adamw as adamw
+from rnnjax.train.optimizers import clip_by_global_norm as clip_by_global_norm
+from rnnjax.train.optimizers import warmup_cosine as warmup_cosine
 from rnnjax.train.pooling import both_ends as both_ends
 from rnnjax.train.pooling import last_step as last_step
 from rnnjax.train.pooling import max_over_time as max_over_time
@@ -36,5 +66,3 @@ from rnnjax.train.state import TrainState as TrainState
 from rnnjax.train.state import init_state as init_state
 from rnnjax.train.steps import make_eval_step as make_eval_step
 from rnnjax.train.steps import make_train_step as make_train_step
-from rnnjax.train.contents import Summary as Summary
-from rnnjax.train.contents import summary as summary

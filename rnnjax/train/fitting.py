@@ -16,10 +16,10 @@ from rnnjax.train.callbacks import Callback
 from rnnjax.train.checkpoints import Checkpoints, latest_step
 from rnnjax.train.evaluation import Trained, as_data, evaluator
 from rnnjax.train.measures import Measure, as_measure, as_measures
-from rnnjax.train.metrics import class_weighted
+from rnnjax.train.class_weights import class_weighted
 from rnnjax.train.models import Model, Weights
 from rnnjax.train.modules import as_model
-from rnnjax.train.optimizers import Averaging
+from rnnjax.train.averaging import Averaging
 from rnnjax.train.placing import Placer
 from rnnjax.train.progress import shown
 from rnnjax.train.run import Job, Run

@@ -17,7 +17,7 @@ from rnnjax.train.checkpoints import Checkpoints, latest_step, restore, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
-from rnnjax.train.optimizers import Averaging, triggered
+from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.progress import Quiet
 from rnnjax.train.signals import Interruption
 from rnnjax.train.sources import Source
