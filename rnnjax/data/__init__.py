@@ -1,3 +1,10 @@
-"""Batches of sequences: length buckets and windows over long streams, with Grain."""
+"""Batches of sequences: rows in memory, length buckets with Grain, windows over long streams."""
 
 from rnnjax.data.batch import Batch as Batch
+from rnnjax.data.batches import Batches as Batches
+from rnnjax.data.in_memory import Rows as Rows
+from rnnjax.data.in_memory import rows as rows
+from rnnjax.data.padded import Buckets as Buckets
+from rnnjax.data.padded import buckets as buckets
+from rnnjax.data.streams import Windows as Windows
+from rnnjax.data.streams import windows as windows
