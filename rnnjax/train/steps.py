@@ -9,6 +9,7 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
+from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.train.measures import Measure, as_measure, as_measures
 from rnnjax.train.models import Model, Weights
@@ -79,6 +80,7 @@ def make_train_step(
     _checks.size(function, "max_bad", max_bad)
     check_optimizer(function, optimizer)
     cast = caster(function, compute_dtype)
+    descend = optax.with_extra_args_support(optimizer)  # some of Optax want the loss
 
     def objective(params: PyTree, buffers: PyTree, batch: Batch, carry: PyTree, key: Any) -> Any:
         """The sum over the batch, and its penalties as often as something counts."""
@@ -104,7 +106,9 @@ def make_train_step(
         gradient = jax.tree.map(lambda g: g / divisor.astype(g.dtype), gradient)
         finite = all_finite((total, gradient))
         alive = finite & (state.bad.in_row < max_bad)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = descend.update(
+            gradient, state.opt_state, state.params, value=total / divisor
+        )
         updates = jax.tree.map(lambda u: u * state.scale.astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)
         new = state._replace(
@@ -204,14 +208,14 @@ def averaged(averaging: Any, average: Average | None, params: PyTree) -> Average
     share = jnp.where(begun, averaging.rate(jnp.maximum(average.count, 0)), 1.0)
     mix = lambda old, new: old + share.astype(old.dtype) * (new - old)
     moved = jax.tree.map(mix, average.params, params)
-    return Average(select(begun, moved, params), average.count + begun)
+    return Average(select(begun, moved, params), average.count + begun.astype(jnp.int32))
 
 
 def count_bad(state: TrainState, alive: Array) -> Bad:
     """The count of batches left out, with this one."""
     first = ~alive & (state.bad.in_row == 0)
     return Bad(
-        total=state.bad.total + ~alive,
+        total=state.bad.total + (~alive).astype(jnp.int32),
         in_row=jnp.where(alive, 0, state.bad.in_row + 1),
         since=jnp.where(first, state.step, state.bad.since),
     )
@@ -248,7 +252,7 @@ def cast_xs(cast: Callable[[PyTree], PyTree], batch: Batch) -> Batch:
 
 def uncast(dtype: Any, outputs: PyTree) -> PyTree:
     """Outputs for the loss, which is not computed in fewer digits than float32 has."""
-    return outputs if dtype is None else caster("fit", jnp.promote_types(dtype, jnp.float32))(outputs)
+    return outputs if dtype is None else caster("fit", at_least_float32(dtype))(outputs)
 
 
 def check_optimizer(function: str, optimizer: Any) -> None:
