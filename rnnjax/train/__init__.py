@@ -12,6 +12,13 @@ from rnnjax.train.callbacks import JSONLog as JSONLog
 from rnnjax.train.callbacks import ReduceOnPlateau as ReduceOnPlateau
 from rnnjax.train.callbacks import TensorBoard as TensorBoard
 from rnnjax.train.callbacks import Tracker as Tracker
+from rnnjax.train.checkpoints import CheckpointError as CheckpointError
+from rnnjax.train.checkpoints import Checkpoints as Checkpoints
+from rnnjax.train.checkpoints import CheckpointWarning as CheckpointWarning
+from rnnjax.train.checkpoints import Restored as Restored
+from rnnjax.train.checkpoints import latest_step as latest_step
+from rnnjax.train.checkpoints import restore as restore
+from rnnjax.train.checkpoints import save as save
 from rnnjax.train.class_weights import class_weighted as class_weighted
 from rnnjax.train.contents import Summary as Summary
 from rnnjax.train.contents import summary as summary
@@ -66,3 +73,5 @@ from rnnjax.train.state import TrainState as TrainState
 from rnnjax.train.state import init_state as init_state
 from rnnjax.train.steps import make_eval_step as make_eval_step
 from rnnjax.train.steps import make_train_step as make_train_step
+from rnnjax.train.weights import load_weights as load_weights
+from rnnjax.train.weights import save_weights as save_weights
