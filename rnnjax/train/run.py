@@ -143,6 +143,8 @@ class Run:
         self.each(lambda callback: callback.on_start(self))
         while self.epoch < self.job.epochs and self.reason is None:
             self.one_epoch(signals, progress)
+            if signals.name is not None:
+                self.stop(signals.name)
         self.save()
         self.chosen = self.weights
         self.each(lambda callback: callback.on_end(self))
@@ -168,13 +170,10 @@ class Run:
                 tokens = values.pop("tokens") * (self.index - first) / self.index
                 progress.show(self.index, values, tokens / (looked - started))
                 self.each(lambda callback, values=values: callback.on_tick(self, values))
-            if signals.name is not None:
-                self.stop(signals.name)
-            if self.reason is not None:
-                break
+            if signals.name is not None or self.reason is not None:
+                return
             self.save_on_the_way()
-        if self.reason is None:
-            self.end_epoch(progress)
+        self.end_epoch(progress)
 
     def look(self) -> dict[str, Any]:
         """What was added up so far; raises where too many batches were bad."""

@@ -106,9 +106,10 @@ def make_train_step(
         gradient = jax.tree.map(lambda g: g / divisor.astype(g.dtype), gradient)
         finite = all_finite((total, gradient))
         alive = finite & (state.bad.in_row < max_bad)
-        updates, opt_state = descend.update(
-            gradient, state.opt_state, state.params, value=total / divisor
-        )
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # for Optax
+            updates, opt_state = descend.update(
+                gradient, state.opt_state, state.params, value=total / divisor
+            )
         updates = jax.tree.map(lambda u: u * state.scale.astype(u.dtype), updates)
         params = optax.apply_updates(state.params, updates)
         new = state._replace(
