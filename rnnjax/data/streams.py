@@ -9,6 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array
 from rnnjax.data.batch import Batch
 from rnnjax.data.batches import Batches, check_index, check_order, generator
+from rnnjax.data.checks import check_numbers
 from rnnjax.data.ragged import check_sequences
 
 
@@ -195,6 +196,7 @@ def check_documents(function: str, stream: Any) -> list[np.ndarray]:
         if len(stream.shape) == 0:
             way_out = "time comes first"
             _checks.refuse(function, "stream", "have shape (N, ...)", stream.shape, way_out)
+        check_numbers(function, "stream", stream)
         stream = [stream]
     listed = isinstance(stream, list | tuple)
     if not listed or (stream and isinstance(stream[0], numbers.Number)):
@@ -215,6 +217,8 @@ def check_targets(
         wanted = "be an array, as the stream" if whole else "be a list of arrays, as the stream"
         got, way_out = _checks.kind(targets), "every element has its target"
         _checks.refuse(function, "targets", wanted, got, way_out, error=TypeError)
+    if whole:
+        check_numbers(function, "targets", targets)
     said = check_sequences(function, "targets", [targets] if whole else targets)
     if len(said) != len(documents):
         wanted = f"have {len(documents)} documents, as the stream"
