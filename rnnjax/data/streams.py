@@ -78,12 +78,11 @@ def windows(
         wanted = f"have at least {batch_size} steps, one for each row"
         way_out = "give a longer stream or a smaller batch_size"
         _checks.refuse(function, "stream", wanted, int(steps.sum()), way_out)
-    some = np.flatnonzero(steps)  # a document without steps would begin where another does
     text = Text(
         xs=np.concatenate(documents) if len(documents) > 1 else documents[0],
         targets=None if said is None else np.concatenate(said) if len(said) > 1 else said[0],
-        first=(lengths.cumsum() - lengths)[some],
-        steps=steps[some],
+        first=lengths.cumsum() - lengths,
+        steps=steps,
     )
     return Windows(text, batch_size, num_steps, seed=seed if shuffle else None)
 
@@ -172,6 +171,7 @@ class Windows(Batches):
         """Where in the stream a window reads, `(B, T)`, and where documents begin in it."""
         steps = window * self._num_steps + np.arange(self._num_steps)
         place = (self._start[:, None] + steps + layout.offset) % self._total
+        # Of documents that begin at one step, the last has steps.
         document = np.searchsorted(layout.begin, place, side="right") - 1
         inside = place - layout.begin[document]
         return layout.first[document] + inside, inside == 0
