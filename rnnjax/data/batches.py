@@ -1,6 +1,7 @@
 """Batches by number: what training reads, and where it goes on after a break."""
 
 import abc
+import numbers
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -62,6 +63,9 @@ def check_index(data: Batches, index: Any) -> int:
 def check_order(function: str, shuffle: Any, seed: Any) -> None:
     """What decides on the order of epochs."""
     _checks.flag(function, "shuffle", shuffle)
+    if isinstance(seed, numbers.Integral) and seed < 0:
+        way_out = "any from 0 on will do"
+        _checks.refuse(function, "seed", "not be negative", seed, way_out)
     _checks.size(function, "seed", seed, least=0)
 
 

@@ -64,6 +64,28 @@ def choose(lengths: np.ndarray, rows: BatchRows, max_shapes: int) -> list[int]:
     return chosen[::-1]
 
 
+def check_rows(function: str, batch_size: Any, tokens: Any, multiple_of: Any) -> BatchRows:
+    """How many rows batches have, from `batch_size` or `tokens`."""
+    if (batch_size is None) == (tokens is None):
+        got = "neither" if tokens is None else "both"
+        way_out = "tokens give buckets of shorter sequences more rows"
+        _checks.refuse(function, "batch_size", "be given, or tokens", got, way_out)
+    multiple_of = _checks.size(function, "multiple_of", multiple_of)
+    if tokens is not None:
+        return batch_rows(None, _checks.size(function, "tokens", tokens), multiple_of)
+    if multiple_of != 1:
+        way_out = "choose such a batch_size itself"
+        _checks.refuse(function, "multiple_of", "be 1 without tokens", multiple_of, way_out)
+    return batch_rows(_checks.size(function, "batch_size", batch_size), None, 1)
+
+
+def check_tokens(function: str, tokens: int, multiple_of: int, longest: int) -> None:
+    """Refuse batches that have no room for the longest sequences."""
+    if tokens < longest * multiple_of:
+        wanted = f"be at least {longest * multiple_of}, {multiple_of} of the longest sequences"
+        _checks.refuse(function, "tokens", wanted, tokens, "give more, or cut the sequences")
+
+
 def check_boundaries(function: str, boundaries: Any, lengths: np.ndarray) -> list[int]:
     """Padded lengths that the user gave; those that no sequence needs are left out."""
     bounds = np.asarray(boundaries)
@@ -73,8 +95,8 @@ def check_boundaries(function: str, boundaries: Any, lengths: np.ndarray) -> lis
         got = _checks.kind(boundaries)
         _checks.refuse(function, "boundaries", "be growing whole numbers above 0", got, way_out)
     if lengths.max() > bounds[-1]:
-        got = f"length {lengths.max()} at sequence {lengths.argmax()}"
+        wanted = f"reach {lengths.max()}, the length of sequence {lengths.argmax()}"
         way_out = "end with a greater one, or cut the sequences"
-        _checks.refuse(function, "boundaries", f"reach all lengths, {bounds[-1]}", got, way_out)
+        _checks.refuse(function, "boundaries", wanted, bounds[-1], way_out)
     used = np.unique(np.searchsorted(bounds, lengths))
     return bounds[used].tolist()

@@ -92,7 +92,9 @@ def check_leaves(
 def check_numbers(function: str, argument: str, array: Any) -> None:
     """Refuse words, objects and the like."""
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
-        way_out = "sequences of unequal lengths go to data.buckets, words become indices first"
+        way_out = "turn words into indices first"
+        if array.dtype == object:
+            way_out = "sequences of unequal lengths go to data.buckets, as a list"
         _checks.refuse(function, argument, "hold numbers", array.dtype, way_out, error=TypeError)
 
 

@@ -9,9 +9,15 @@ from rnnjax import _checks
 from rnnjax._typing import Array
 from rnnjax.data.batch import Batch
 from rnnjax.data.batches import Batches, Order, check_index, check_order, fill, without
-from rnnjax.data.boundaries import BatchRows, batch_rows, check_boundaries, choose
-from rnnjax.data.checks import check_amounts
-from rnnjax.data.ragged import Aligned, check_aligned, check_pad, check_sequences, take
+from rnnjax.data.boundaries import check_boundaries, check_rows, check_tokens, choose
+from rnnjax.data.ragged import (
+    Aligned,
+    check_aligned,
+    check_pad,
+    check_sequences,
+    check_weights,
+    take,
+)
 
 if TYPE_CHECKING:
     import grain
@@ -248,49 +254,12 @@ def import_grain(function: str) -> Any:
     return grain
 
 
-def check_rows(function: str, batch_size: Any, tokens: Any, multiple_of: Any) -> BatchRows:
-    """How many rows batches have, from `batch_size` or `tokens`."""
-    if (batch_size is None) == (tokens is None):
-        got = "neither" if tokens is None else "both"
-        way_out = "tokens give buckets of shorter sequences more rows"
-        _checks.refuse(function, "batch_size", "be given, or tokens", got, way_out)
-    multiple_of = _checks.size(function, "multiple_of", multiple_of)
-    if tokens is not None:
-        return batch_rows(None, _checks.size(function, "tokens", tokens), multiple_of)
-    if multiple_of != 1:
-        way_out = "choose such a batch_size itself"
-        _checks.refuse(function, "multiple_of", "be 1 without tokens", multiple_of, way_out)
-    return batch_rows(_checks.size(function, "batch_size", batch_size), None, 1)
-
-
-def check_tokens(function: str, tokens: int, multiple_of: int, longest: int) -> None:
-    """Refuse batches that have no room for the longest sequences."""
-    if tokens < longest * multiple_of:
-        wanted = f"be at least {longest * multiple_of}, {multiple_of} of the longest sequences"
-        _checks.refuse(function, "tokens", wanted, tokens, "give more, or cut the sequences")
-
-
-def check_weights(
-    function: str, weights: Any, sequences: list[np.ndarray], *, needed: bool
-) -> Aligned | None:
-    """Weights as float32; 1 where there are none and some rows must have 0."""
-    if weights is None:
-        return np.ones(len(sequences), np.float32) if needed else None
-    values = check_aligned(function, "weights", weights, sequences)
-    listed = isinstance(values, list)
-    for place, value in enumerate(values if listed else [values]):
-        name = f"weights[{place}]" if listed else "weights"
-        check_amounts(function, name, value)
-        if value.ndim != 1:
-            way_out = "weigh every sequence or every step"
-            _checks.refuse(function, name, "have one axis", value.shape, way_out)
-    return [v.astype(np.float32) for v in values] if listed else values.astype(np.float32)
-
-
 def check_padding(function: str, max_padding: Any, data: Buckets) -> None:
     """Refuse batches that are emptier than was allowed."""
     if data.padding > _checks.real(function, "max_padding", max_padding):
         reached = math.ceil(data.padding * 1000) / 1000
-        wanted = f"be at least {reached}, which {len(data.shapes)} shapes reach"
+        count = len(data.shapes)
+        by = "one shape reaches" if count == 1 else f"{count} shapes reach"
+        wanted = f"be at least {reached}, which {by}"
         way_out = "allow more with max_shapes, or take smaller batches"
         _checks.refuse(function, "max_padding", wanted, max_padding, way_out)

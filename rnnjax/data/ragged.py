@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax.data.checks import check_numbers
+from rnnjax.data.checks import check_amounts, check_numbers
 
 Aligned = np.ndarray | list[np.ndarray]
 """One value a sequence, `(N, ...)`, or a list with one a step, `(T_i, ...)`."""
@@ -72,6 +72,23 @@ def check_aligned(
             way_out = "give an array (N, ...) for one value per sequence"
             _checks.refuse(function, name, wanted, len(array), way_out)
     return arrays
+
+
+def check_weights(
+    function: str, weights: Any, sequences: list[np.ndarray], *, needed: bool
+) -> Aligned | None:
+    """Weights as float32; 1 where there are none and some rows must have 0."""
+    if weights is None:
+        return np.ones(len(sequences), np.float32) if needed else None
+    values = check_aligned(function, "weights", weights, sequences)
+    listed = isinstance(values, list)
+    for place, value in enumerate(values if listed else [values]):
+        name = f"weights[{place}]" if listed else "weights"
+        check_amounts(function, name, value)
+        if value.ndim != 1:
+            way_out = "weigh every sequence or every step"
+            _checks.refuse(function, name, "have one axis", value.shape, way_out)
+    return [v.astype(np.float32) for v in values] if listed else values.astype(np.float32)
 
 
 def take(values: Aligned, rows: np.ndarray, num_steps: int, pad: Any = 0) -> np.ndarray:

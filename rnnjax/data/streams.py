@@ -9,6 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array
 from rnnjax.data.batch import Batch
 from rnnjax.data.batches import Batches, check_index, check_order, generator
+from rnnjax.data.checks import check_numbers
 from rnnjax.data.ragged import check_sequences
 
 
@@ -77,12 +78,11 @@ def windows(
         wanted = f"have at least {batch_size} steps, one for each row"
         way_out = "give a longer stream or a smaller batch_size"
         _checks.refuse(function, "stream", wanted, int(steps.sum()), way_out)
-    some = np.flatnonzero(steps)  # a document without steps would begin where another does
     text = Text(
         xs=np.concatenate(documents) if len(documents) > 1 else documents[0],
         targets=None if said is None else np.concatenate(said) if len(said) > 1 else said[0],
-        first=(lengths.cumsum() - lengths)[some],
-        steps=steps[some],
+        first=lengths.cumsum() - lengths,
+        steps=steps,
     )
     return Windows(text, batch_size, num_steps, seed=seed if shuffle else None)
 
@@ -171,6 +171,7 @@ class Windows(Batches):
         """Where in the stream a window reads, `(B, T)`, and where documents begin in it."""
         steps = window * self._num_steps + np.arange(self._num_steps)
         place = (self._start[:, None] + steps + layout.offset) % self._total
+        # Of documents that begin at one step, the last has steps.
         document = np.searchsorted(layout.begin, place, side="right") - 1
         inside = place - layout.begin[document]
         return layout.first[document] + inside, inside == 0
@@ -195,6 +196,7 @@ def check_documents(function: str, stream: Any) -> list[np.ndarray]:
         if len(stream.shape) == 0:
             way_out = "time comes first"
             _checks.refuse(function, "stream", "have shape (N, ...)", stream.shape, way_out)
+        check_numbers(function, "stream", stream)
         stream = [stream]
     listed = isinstance(stream, list | tuple)
     if not listed or (stream and isinstance(stream[0], numbers.Number)):
@@ -215,6 +217,8 @@ def check_targets(
         wanted = "be an array, as the stream" if whole else "be a list of arrays, as the stream"
         got, way_out = _checks.kind(targets), "every element has its target"
         _checks.refuse(function, "targets", wanted, got, way_out, error=TypeError)
+    if whole:
+        check_numbers(function, "targets", targets)
     said = check_sequences(function, "targets", [targets] if whole else targets)
     if len(said) != len(documents):
         wanted = f"have {len(documents)} documents, as the stream"

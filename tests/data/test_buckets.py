@@ -111,6 +111,12 @@ def test_no_other_boundaries_cost_fewer_steps(lengths, size, max_shapes):
     assert steps == fewest_steps(lengths, rows, max_shapes)
 
 
+def test_batches_share_a_bucket_of_tokens_evenly():
+    eight, nine = (buckets(numbered([5] * count), tokens=20) for count in (8, 9))
+    assert eight.shapes == ((4, 5),) and len(eight) == 2
+    assert nine.shapes == ((3, 5),) and len(nine) == 3
+
+
 def test_one_long_sequence_gets_no_batch_of_its_own_where_that_costs_more():
     sequences = numbered([10] * 8 + [12])
     assert buckets(sequences, batch_size=8).shapes == ((8, 10), (8, 12))
@@ -172,6 +178,17 @@ def test_pad_stands_beyond_the_ends_of_inputs():
     data = buckets([[5, 6], [7]], [[1, 2], [3]], batch_size=2, pad=-1, max_shapes=1, shuffle=False)
     assert data[0].xs.tolist() == [[5, 6], [7, -1]]
     assert data[0].targets.tolist() == [[1, 2], [3, 0]]
+
+
+def test_buckets_of_one_size_have_orders_of_their_own():
+    data = buckets(numbered([1] * 10 + [2] * 10), batch_size=10)
+    orders = {data.rows_of(i)[0] // 10: (data.rows_of(i) % 10).tolist() for i in range(2)}
+    assert orders[0] != orders[1]
+
+
+def test_an_empty_list_has_the_dtype_and_the_features_of_the_others():
+    assert buckets([[], [1, 2]], batch_size=2)[0].xs.dtype == int
+    assert buckets([[], [[1.0, 2.0]]], batch_size=2)[0].xs.shape == (2, 1, 2)
 
 
 def test_sequences_may_all_be_empty():
