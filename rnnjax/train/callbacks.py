@@ -2,12 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnjax import _checks
 
-if TYPE_CHECKING:
-    from rnnjax.train.run import Run
+Run = Any
+"""The `Run` that calls; its module imports this one."""
 
 
 class Callback:
@@ -18,16 +18,16 @@ class Callback:
     returns from `remember`.
     """
 
-    def on_start(self, run: "Run") -> None:
+    def on_start(self, run: Run) -> None:
         """Before the first step of this call of `fit`, after a resumption too."""
 
-    def on_tick(self, run: "Run", values: dict[str, float]) -> None:
+    def on_tick(self, run: Run, values: dict[str, float]) -> None:
         """A few times a second, with the means of the epoch so far."""
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """After each epoch, with its new entry of the history."""
 
-    def on_end(self, run: "Run") -> None:
+    def on_end(self, run: Run) -> None:
         """When the run is over, interrupted or not, but for an error."""
 
     def remember(self) -> dict[str, Any]:
@@ -65,13 +65,13 @@ class EarlyStopping(Callback):
         self.watched = Watched("EarlyStopping", monitor, min_delta)
         self.restore_best = _checks.flag("EarlyStopping", "restore_best", restore_best)
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
         waited = self.watched.look(run, entry)
         if waited >= self.patience:
             run.stop(f"{self.watched.name(run)} was not better for {waited} epochs")
 
-    def on_end(self, run: "Run") -> None:
+    def on_end(self, run: Run) -> None:
         """Take the best weights."""
         if self.restore_best:
             run.take_best()
@@ -120,7 +120,7 @@ class ReduceOnPlateau(Callback):
         self.least = _checks.real(function, "least", least)
         self.watched = Watched(function, monitor, min_delta)
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
         if self.watched.look(run, entry) >= self.patience:
             run.scale_updates(max(self.factor, self.least / run.scale))
@@ -152,11 +152,11 @@ class Watched:
         self.best: float | None = None
         self.waited = 0
 
-    def name(self, run: "Run") -> str:
+    def name(self, run: Run) -> str:
         """What is watched."""
         return self.monitor or run.monitor
 
-    def look(self, run: "Run", entry: dict[str, Any]) -> int:
+    def look(self, run: Run, entry: dict[str, Any]) -> int:
         """The epochs since the value was better than ever before, this one included."""
         name = self.name(run)
         if name not in entry:
@@ -165,9 +165,7 @@ class Watched:
             _checks.refuse(self.function, "monitor", wanted, repr(name), way_out)
         sign = -1.0 if run.higher_is_better(name) else 1.0
         value = sign * entry[name]
-        better = not math.isnan(value) and (
-            self.best is None or value < self.best - self.min_delta
-        )
+        better = not math.isnan(value) and (self.best is None or value < self.best - self.min_delta)
         if better:
             self.best = value
         self.waited = 0 if better else self.waited + 1
@@ -192,7 +190,7 @@ class CSVLog(Callback):
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Write the whole table."""
         run.history.to_csv(self.path)
 
@@ -207,7 +205,7 @@ class JSONLog(Callback):
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Write all lines."""
         run.history.to_json(self.path)
 
@@ -230,7 +228,7 @@ class Tracker(Callback):
             _checks.refuse("Tracker", "tracker", wanted, got, way_out, error=TypeError)
         self.tracker = tracker
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Log the entry at its step."""
         self.tracker.log(dict(entry), step=entry["step"])
 
@@ -252,12 +250,12 @@ class TensorBoard(Callback):
             raise ImportError("TensorBoard needs tensorboardX: pip install tensorboardX") from error
         self.writer = SummaryWriter(str(folder))
 
-    def on_epoch(self, run: "Run", entry: dict[str, Any]) -> None:
+    def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Write the numbers of the entry at its step."""
         for name, value in entry.items():
             if isinstance(value, float):
                 self.writer.add_scalar(name, value, entry["step"])
 
-    def on_end(self, run: "Run") -> None:
+    def on_end(self, run: Run) -> None:
         """Write what is still in memory."""
         self.writer.flush()

@@ -1,5 +1,6 @@
 """Measuring a trained model, and asking it."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from rnnjax.train.placing import Placer
 from rnnjax.train.sources import Source, as_source
 from rnnjax.train.state import TrainState
 from rnnjax.train.steps import cast_xs, caster, make_eval_step, uncast
-from rnnjax.train.totals import add, no_totals, settled
+from rnnjax.train.totals import add, no_totals, values_of
 
 
 class Trained(NamedTuple):
@@ -54,7 +55,7 @@ def evaluate(
     measures: Sequence[Measure | Callable[[PyTree, PyTree], Array]],
     *,
     batch_size: int | None = None,
-    stateful: bool = False,
+    stateful: bool | None = None,
     compute_dtype: Any = None,
     steps: int | None = None,
 ) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def evaluate(
         data: as for `fit`.
         measures: losses and metrics.
         batch_size: rows at a time, for data in arrays; None means 32. It changes no value.
-        stateful: whether the carry is handed on from batch to batch.
+        stateful: as for `fit`.
         compute_dtype: as for `fit`.
         steps: batches to read; None means all.
 
@@ -80,18 +81,10 @@ def evaluate(
     model = check_trained(function, trained)
     chosen = as_measures(function, measures, argument="measures")
     source, whole = as_data(function, data, batch_size=batch_size, steps=steps)
-    placer = Placer(
-        function,
-        model,
-        trained.weights,
-        measures=chosen,
-        stateful=stateful,
-        checked=whole is not None,
-    )
-    if whole is not None:
-        placer.check(whole)
-    run = evaluator(model, chosen, source, placer, compute_dtype=compute_dtype)
-    return run(trained.weights)
+    stateful = hands_on(function, data, stateful)
+    placer = Placer(function, model, trained.weights, chosen, stateful)
+    placer.accept(source.example(), whole)
+    return evaluator(placer, source, compute_dtype=compute_dtype)(trained.weights)
 
 
 def predict(
@@ -143,25 +136,17 @@ def predict(
 
 
 def evaluator(
-    model: Model,
-    measures: Sequence[Measure],
-    source: Source,
-    placer: Placer,
-    *,
-    compute_dtype: Any = None,
+    placer: Placer, source: Source, *, compute_dtype: Any = None
 ) -> Callable[[Weights], dict[str, Any]]:
     """What measures weights on all batches of a source, and fetches the values once."""
-    step = make_eval_step(model, measures, compute_dtype=compute_dtype)
+    step = make_eval_step(placer.model, placer.measures, compute_dtype=compute_dtype)
 
     @jax.jit
     def advance(weights: Weights, carry: PyTree, totals: Any, batch: Batch) -> Any:
         carry, sums = step(weights, carry, batch)
         return carry if placer.stateful else None, add(totals, sums, batch)
 
-    @jax.jit
-    def values(totals: Any) -> dict[str, Array]:
-        sums = settled(totals)
-        return {measure.name: measure.value(sums[measure.name]) for measure in measures}
+    values = jax.jit(functools.partial(values_of, placer.measures))
 
     def run(weights: Weights) -> dict[str, Any]:
         carry = totals = None
@@ -172,7 +157,7 @@ def evaluator(
                 totals, carry = no_totals(sums), zeros_of(carry) if placer.stateful else None
             carry, totals = advance(weights, carry, totals, batch)
         fetched = jax.device_get(values(totals))
-        return {measure.name: fetched[measure.name].tolist() for measure in measures}
+        return {measure.name: fetched[measure.name].tolist() for measure in placer.measures}
 
     return run
 
@@ -192,7 +177,7 @@ def as_data(
     seed: int = 0,
 ) -> tuple[Source, Batch | None]:
     """Where batches come from, and the whole data if it is in arrays."""
-    if isinstance(data, Batch) or type(data) is tuple:
+    if is_arrays(data):
         whole = as_batch(function, data, argument="data")
         check_batch(function, whole)
         size = 32 if batch_size is None else _checks.size(function, "batch_size", batch_size)
@@ -204,6 +189,18 @@ def as_data(
         wanted = "be None for data that comes in batches"
         _checks.refuse(function, "batch_size", wanted, batch_size, way_out)
     return as_source(function, data, steps), None
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data is all rows in arrays, rather than batches."""
+    return isinstance(data, Batch) or type(data) is tuple
+
+
+def hands_on(function: str, data: Any, stateful: bool | None) -> bool:
+    """Whether rows of a batch go on where those of the batch before ended."""
+    if stateful is None:
+        return bool(getattr(data, "continues", False))
+    return _checks.flag(function, "stateful", stateful)
 
 
 def check_trained(function: str, trained: Any) -> Model:

@@ -12,21 +12,22 @@ from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
+from rnnjax.train.averaging import Averaging
 from rnnjax.train.callbacks import Callback
 from rnnjax.train.checkpoints import Checkpoints, latest_step
-from rnnjax.train.evaluation import Trained, as_data, evaluator
-from rnnjax.train.measures import Measure, as_measure, as_measures
 from rnnjax.train.class_weights import class_weighted
-from rnnjax.train.models import Model, Weights
+from rnnjax.train.evaluation import Trained, as_data, evaluator, hands_on, is_arrays
+from rnnjax.train.measures import Measure, as_measure, as_measures
+from rnnjax.train.models import Weights
 from rnnjax.train.modules import as_model
-from rnnjax.train.averaging import Averaging
 from rnnjax.train.placing import Placer
 from rnnjax.train.progress import shown
 from rnnjax.train.run import Job, Run
 from rnnjax.train.signals import interruptions
+from rnnjax.train.sources import Source
 from rnnjax.train.state import TrainState, init_state
 from rnnjax.train.steps import check_optimizer, make_train_step
-from rnnjax.train.totals import Totals, add, no_totals, settled
+from rnnjax.train.totals import Totals, add, no_totals, values_of
 
 
 def fit(
@@ -49,7 +50,7 @@ def fit(
     accumulate: int = 1,
     averaging: Averaging | None = None,
     compute_dtype: Any = None,
-    stateful: bool = False,
+    stateful: bool | None = None,
     max_bad: int = 10,
     monitor: str | None = None,
     callbacks: Sequence[Callback] = (),
@@ -88,7 +89,8 @@ def fit(
         averaging: `ema(...)` or `nt_asgd(...)`: validation and the result have the average.
         compute_dtype: as in `make_train_step`.
         stateful: whether the carry is handed on from batch to batch (truncated backpropagation
-            through time); batches say by `resets` where streams begin.
+            through time); batches say by `resets` where streams begin. None means that the data
+            say, as `rnnjax.data.windows` do; other data do not.
         max_bad: batches in a row with a loss or gradient that is not finite, after which the run
             fails; each of them is left out and counted.
         monitor: the name in the history that says which epoch was best; None means "val_loss" with
@@ -112,72 +114,58 @@ def fit(
         NonFiniteError: see `max_bad`.
         CheckpointError: if a checkpoint cannot be written or read.
     """
-    function = "fit"
-    _checks.prng_key(function, key)
-    _checks.size(function, "epochs", epochs)
-    check_optimizer(function, optimizer)
-    functions = as_model(function, model)
-    measure, others = as_measure(function, "loss", loss), as_measures(
-        function, metrics, taken=("loss",)
-    )
+    _checks.prng_key("fit", key)
+    _checks.size("fit", "epochs", epochs)
+    check_optimizer("fit", optimizer)
+    functions, measures = as_model("fit", model), all_measures(loss, metrics)
     key_state, key_data = jax.random.split(key)
     seed = int(jax.random.bits(key_data))
     data, validation = split_off(data, validation, validation_split, seed)
+    stateful = hands_on("fit", data, stateful)
     source, whole = as_data(
-        function, data, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=seed
+        "fit", data, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=seed
     )
-    options = {"averaging": averaging, "stateful": stateful}
     example = source.example()
-    state = init_state(functions, optimizer, example, key=key_state, weights=weights, **options)
-    placer = Placer(
-        function,
+    state = init_state(
         functions,
-        state.weights,
-        measures=(measure, *others),
+        optimizer,
+        example,
+        key=key_state,
+        weights=weights,
+        averaging=averaging,
         stateful=stateful,
-        sharding=sharding,
-        checked=whole is not None,
     )
-    placer.check(example if whole is None else whole)
+    placer = Placer("fit", functions, state.weights, measures, stateful, sharding)
+    placer.accept(example, whole)
     step = make_train_step(
         functions,
-        measure if class_weights is None else class_weighted(measure, class_weights),
+        measures[0] if class_weights is None else class_weighted(measures[0], class_weights),
         optimizer,
-        metrics=others,
+        metrics=measures[1:],
         penalty=penalty,
         accumulate=accumulate,
         averaging=averaging,
         compute_dtype=compute_dtype,
         max_bad=max_bad,
     )
-    validate = None
-    if validation is not None:
-        validate = validator(
-            validation, functions, placer, batch_size, validation_steps, compute_dtype
-        )
-    advance, values, totals = adding_up(step, placer.measures, state, example)
-    run = Run(
-        Job(
-            advance=advance,
-            values=values,
-            place=placer,
-            source=source,
-            validate=validate,
-            measures={"loss": measure} | {m.name: m for m in others},
-            monitor=check_monitor(monitor, ("loss", *(m.name for m in others)), validate),
-            epochs=epochs,
-            callbacks=check_callbacks(callbacks),
-            checkpoints=as_checkpoints(checkpoints, resume),
-            averaging=check_averaging(averaging, validate),
-            max_bad=max_bad,
-            settings={
-                "batches": source.steps,
-                "batch_size": jax.tree.leaves(example)[0].shape[0],
-                "key": jax.random.key_data(key).tolist(),
-            },
-        ),
-        on_devices((state, totals), sharding),
+    advance, values, totals = adding_up(step, measures, state, example)
+    validate = validator(placer, validation, batch_size, validation_steps, compute_dtype)
+    job = Job(
+        advance=advance,
+        values=values,
+        place=placer,
+        source=source,
+        validate=validate,
+        measures={measure.name: measure for measure in measures},
+        monitor=check_monitor(monitor, measures, validate),
+        epochs=epochs,
+        callbacks=check_callbacks(callbacks),
+        checkpoints=as_checkpoints(checkpoints, resume),
+        averaging=check_averaging(averaging, validate),
+        max_bad=max_bad,
+        settings=settings_of(source, example, key),
     )
+    run = Run(job, on_devices((state, totals), sharding))
     run.resume()
     with interruptions() as signals, shown(progress, epochs) as screen:
         run.go(signals, screen)
@@ -186,42 +174,48 @@ def fit(
     return Trained(model, *run.chosen, run.history, run.state, run.reason)
 
 
+def all_measures(loss: Any, metrics: Any) -> tuple[Measure, ...]:
+    """The loss under that name, and the metrics."""
+    others = as_measures("fit", metrics, taken=("loss",))
+    return as_measure("fit", "loss", loss)._replace(name="loss"), *others
+
+
 def adding_up(
     step: Callable[..., Any], measures: Sequence[Measure], state: TrainState, example: Batch
 ) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]], Totals]:
     """The step with sums over the epoch, what makes values of them, and their beginning."""
-    names = ("loss", *(measure.name for measure in measures[1:]))
 
     def advance(state: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
         state, sums = step(state, batch)
         return state, add(totals, sums, batch)
 
     def values(totals: Totals) -> dict[str, Array]:
-        sums = settled(totals)
-        named = zip(names, measures, strict=True)
-        return {n: m.value(sums[n]) for n, m in named} | {"tokens": totals.tokens}
+        return values_of(measures, totals) | {"tokens": totals.tokens}
 
     sums = jax.eval_shape(step, state, example)[1]
     return jax.jit(advance, donate_argnums=(0, 1)), jax.jit(values), no_totals(sums)
 
 
 def validator(
-    validation: Any,
-    model: Model,
-    placer: Placer,
-    batch_size: int | None,
-    steps: int | None,
-    compute_dtype: Any,
-) -> Callable[[Weights], dict[str, Any]]:
-    """What measures weights on validation data."""
-    in_batches = not isinstance(validation, (Batch, tuple))
-    size = None if in_batches else batch_size
+    placer: Placer, validation: Any, batch_size: int | None, steps: int | None, compute_dtype: Any
+) -> Callable[[Weights], dict[str, Any]] | None:
+    """What measures weights on validation data, if there is some."""
+    if validation is None:
+        return None
+    size = batch_size if is_arrays(validation) else None
     source, whole = as_data("fit", validation, batch_size=size, steps=steps)
-    inspector = placer.twin(checked=whole is not None)
-    inspector.check(source.example() if whole is None else whole)
-    loss, *others = placer.measures
-    measures = (loss._replace(name="loss"), *others)
-    return evaluator(model, measures, source, inspector, compute_dtype=compute_dtype)
+    inspector = placer.twin(stateful=hands_on("fit", validation, None))
+    inspector.accept(source.example(), whole)
+    return evaluator(inspector, source, compute_dtype=compute_dtype)
+
+
+def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
+    """What must be the same after a resumption."""
+    return {
+        "steps_per_epoch": source.steps,
+        "batch_size": jax.tree.leaves(example)[0].shape[0],
+        "key": jax.random.key_data(key).tolist(),
+    }
 
 
 def split_off(data: Any, validation: Any, share: float, seed: int) -> tuple[Any, Any]:
@@ -236,7 +230,7 @@ def split_off(data: Any, validation: Any, share: float, seed: int) -> tuple[Any,
         refuse("lie in 0 <= share < 1", share, "0.1 holds out a tenth of the rows")
     if validation is not None:
         refuse("be 0 where validation data is given", share, "give one of them")
-    if not isinstance(data, (Batch, tuple)):
+    if not is_arrays(data):
         refuse("be 0 for data that comes in batches", share, "give validation data")
     whole = as_batch("fit", data, argument="data")
     check_batch("fit", whole)
@@ -257,9 +251,10 @@ def on_devices(tree: PyTree, sharding: Any) -> PyTree:
     return jax.device_put(tree, everywhere)
 
 
-def check_monitor(monitor: str | None, names: tuple[str, ...], validate: Any) -> str:
+def check_monitor(monitor: str | None, measures: Sequence[Measure], validate: Any) -> str:
     """The name in the history that says which epoch was best."""
-    there = names + (() if validate is None else tuple(f"val_{name}" for name in names))
+    names = [measure.name for measure in measures]
+    there = names + ([] if validate is None else [f"val_{name}" for name in names])
     if monitor is None:
         return "loss" if validate is None else "val_loss"
     if monitor not in there:

@@ -15,7 +15,7 @@ class History(Mapping):
 
     Names are "epoch" (from 1), "step" (batches seen by its end), "loss", the metrics, each with
     "val_" in front where it was measured on validation data, "scale" (of updates), "skipped"
-    (batches left out so far) and "seconds" (of the epoch). An epoch that was cut short has no entry.
+    (batches left out so far) and "seconds" (of the epoch). An epoch that was cut short has none.
 
     Attributes:
         entries: a dict for each epoch.
@@ -54,7 +54,7 @@ class History(Mapping):
         _write(path, "".join(lines))
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a table with a row for each epoch; empty cells are values that were not measured."""
+        """Write a table with a row for each epoch; what was not measured is an empty cell."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.names)
         writer.writeheader()

@@ -82,7 +82,7 @@ def mean_of(
         >>> import jax.numpy as jnp
         >>> from rnnjax.data import Batch
         >>> measure = mean_of(lambda outputs, targets: jnp.abs(outputs - targets))
-        >>> batch = Batch(jnp.zeros((2, 3, 1)), targets=jnp.zeros((2, 3)), lengths=jnp.array([3, 1]))
+        >>> batch = Batch(jnp.zeros((2, 3, 1)), jnp.zeros((2, 3)), lengths=jnp.array([3, 1]))
         >>> sums = measure.sums(jnp.array([[1.0, 2, 3], [4, jnp.nan, 6]]), batch)
         >>> float(measure.value(sums))
         2.5
@@ -153,7 +153,9 @@ def as_measure(function: str, argument: str, thing: Any) -> Measure:
     if callable(thing) and not isinstance(thing, type):
         return mean_of(thing)
     way_out = "such as train.cross_entropy, or a function of outputs and targets"
-    _checks.refuse(function, argument, "be a measure", _checks.kind(thing), way_out, error=TypeError)
+    _checks.refuse(
+        function, argument, "be a measure", _checks.kind(thing), way_out, error=TypeError
+    )
 
 
 def as_measures(

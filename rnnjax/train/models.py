@@ -184,7 +184,9 @@ def from_layer(
             return Applied(outputs, carry, (), penalty)
         key_layer, key_head = (None, None) if key is None else jax.random.split(key)
         carry, outputs, penalty = features(params.layer, batch, carry, key_layer)
-        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, -2, 0) if pool is None else y[None], outputs)
+        outputs = jax.tree.map(
+            lambda y: jnp.moveaxis(y, -2, 0) if pool is None else y[None], outputs
+        )
         _, outputs = top.apply(params.head, outputs, key=key_head, method=method)
         outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, -2) if pool is None else y[0], outputs)
         return Applied(outputs, carry, (), penalty)

@@ -50,7 +50,9 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
         _refuse("from_nnx", "an nnx.Module", module)
     if call is None:
         call = _call_rnn if isinstance(module, RNN) else _call
-    _checks.function("from_nnx", "call", call, such_as="a function of module, batch, carry, training")
+    _checks.function(
+        "from_nnx", "call", call, such_as="a function of module, batch, carry, training"
+    )
     twin = nnx.clone(module)
     twin.eval()
     quiet, *_ = nnx.split(twin, nnx.Param, ...)

@@ -25,28 +25,25 @@ class Placer:
         function: str,
         model: Model,
         weights: Weights,
-        *,
         measures: Sequence[Measure],
         stateful: bool,
         sharding: Any = None,
-        checked: bool = False,
     ):
         self.function, self.model, self.measures = function, model, measures
         self.weights = jax.eval_shape(lambda: weights)
-        self.stateful, self.sharding, self.checked = stateful, sharding, checked
+        self.stateful, self.sharding, self.checked = stateful, sharding, False
         self.outputs: dict[Any, PyTree] = {}  # by the shapes of a batch
 
-    def twin(self, *, checked: bool) -> "Placer":
+    def twin(self, *, stateful: bool) -> "Placer":
         """The same for other data."""
         return Placer(
-            self.function,
-            self.model,
-            self.weights,
-            measures=self.measures,
-            stateful=self.stateful,
-            sharding=self.sharding,
-            checked=checked,
+            self.function, self.model, self.weights, self.measures, stateful, self.sharding
         )
+
+    def accept(self, example: Batch, whole: Batch | None) -> None:
+        """Check the whole data where they are there, and an example of batches where not."""
+        self.check(example if whole is None else whole)
+        self.checked = whole is not None
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch, on its devices."""

@@ -29,8 +29,13 @@ class Live(Quiet):
     """A bar for the epoch with loss, metrics, time left and tokens a second; a line after it."""
 
     def __init__(self, console: Any, epochs: int):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.epochs = epochs
         self.progress = Progress(

@@ -92,7 +92,8 @@ def find_rate(
     )
     example = source.example()
     state = init_state(functions, made, example, key=key_state)
-    placer = Placer(function, functions, state.weights, measures=(measure,), stateful=False)
+    placer = Placer(function, functions, state.weights, (measure,), stateful=False)
+    placer.accept(example, whole)
     step = make_train_step(functions, measure, made, max_bad=steps)
     batches = itertools.chain.from_iterable(source.batches(epoch, 0) for epoch in itertools.count())
     losses: list[float] = []

@@ -12,12 +12,12 @@ import numpy as np
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
+from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
 from rnnjax.train.checkpoints import Checkpoints, latest_step, restore, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
-from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.progress import Quiet
 from rnnjax.train.signals import Interruption
 from rnnjax.train.sources import Source

@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 class Indexed:
-    """Batches by number, counting on through epochs: `Rows`, buckets, windows, a Grain MapDataset."""
+    """Batches by number, counting on through epochs: rows, buckets, windows, Grain's MapDataset."""
 
     def __init__(self, function: str, data: Any, steps: int | None):
         self.function, self.data = function, data

@@ -12,7 +12,7 @@ from rnnjax._typing import Array, PyTree
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.train.measures import Measure, as_measure, as_measures
-from rnnjax.train.models import Model, Weights
+from rnnjax.train.models import Weights
 from rnnjax.train.modules import as_model
 from rnnjax.train.state import Average, Bad, TrainState
 
@@ -73,8 +73,9 @@ def make_train_step(
     """
     function = "make_train_step"
     model = as_model(function, model)
-    measure, others = as_measure(function, "loss", loss), as_measures(
-        function, metrics, taken=("loss",)
+    measure, others = (
+        as_measure(function, "loss", loss),
+        as_measures(function, metrics, taken=("loss",)),
     )
     _checks.size(function, "accumulate", accumulate)
     _checks.size(function, "max_bad", max_bad)
@@ -185,7 +186,9 @@ def in_parts(
     rows = jax.tree.map(lambda a: a.reshape(parts, num_rows // parts, *a.shape[1:]), batch)
 
     def one(buffers: PyTree, inputs: Any) -> tuple[PyTree, Any]:
-        gradient, (sums, _, buffers) = differentiate(state.params, buffers, inputs[0], None, inputs[1])
+        gradient, (sums, _, buffers) = differentiate(
+            state.params, buffers, inputs[0], None, inputs[1]
+        )
         return buffers, (gradient, sums)
 
     def body(carried: Any, inputs: Any) -> tuple[Any, None]:

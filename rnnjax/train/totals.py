@@ -1,11 +1,13 @@
 """Sums over an epoch, added up on the device."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+from rnnjax.train.measures import Measure
 
 
 class Totals(NamedTuple):
@@ -47,9 +49,10 @@ def add(totals: Totals, sums: PyTree, batch: Any) -> Totals:
     return Totals(added, lost, totals.tokens + valid_tokens(batch))
 
 
-def settled(totals: Totals) -> PyTree:
-    """The sums, with what rounding took."""
-    return jax.tree.map(jnp.add, totals.sums, totals.lost)
+def values_of(measures: Sequence[Measure], totals: Totals) -> dict[str, Array]:
+    """What the sums, with what rounding took, come to."""
+    sums = jax.tree.map(jnp.add, totals.sums, totals.lost)
+    return {measure.name: measure.value(sums[measure.name]) for measure in measures}
 
 
 def valid_tokens(batch: Any) -> Array:

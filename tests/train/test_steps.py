@@ -47,9 +47,10 @@ def test_the_gradient_is_that_of_the_mean_over_valid_tokens(step):
         outputs = MODEL.apply(train.Weights(params), batch, None, None).outputs
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
         valid = jnp.arange(T)[None] < batch.lengths[:, None]
-        return jnp.where(valid, losses, 0).sum() / batch.lengths.sum()
+        return jnp.where(valid, losses, 0).sum() / float(batch.lengths.sum())
 
-    value, wanted = jax.value_and_grad(mean)(state.params)
+    with jax.numpy_dtype_promotion("standard"):  # for Optax's loss
+        value, wanted = jax.value_and_grad(mean)(state.params)
     before = jax.tree.map(jnp.copy, state)
     after, sums = step(state, batch)
     chex.assert_trees_all_close(moved(before, after), wanted, atol=1e-6)
