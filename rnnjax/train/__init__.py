@@ -1,6 +1,5 @@
 """Training: pure steps, `fit`, losses and measures, checkpoints, observers."""
 
-from rnnjax.data.batch import Batch as Batch
 from rnnjax.train.averaging import Averaging as Averaging
 from rnnjax.train.averaging import ema as ema
 from rnnjax.train.averaging import nt_asgd as nt_asgd

@@ -108,8 +108,8 @@ def save(
         ImportError: if Orbax is not installed.
         TypeError: for a leaf that is no array, or a record that JSON cannot hold.
         ValueError: if two leaves have the same name.
-        CheckpointError: if it cannot be written, such as on a full disk; earlier checkpoints are
-            as they were.
+        CheckpointError: if it cannot be written, such as on a full disk, or where JAX runs in
+            several processes; earlier checkpoints are as they were.
 
     Warns:
         CheckpointWarning: where an old checkpoint cannot be removed.
@@ -123,13 +123,14 @@ def save(
         ('step_00000120', ['arrays', 'manifest.json', 'record.json'])
     """
     folder = check_folder("save", folder)
-    _checks.size("save", "step", step, least=0)
-    _checks.size("save", "keep", keep)
+    step = _checks.size("save", "step", step, least=0)
+    keep = _checks.size("save", "keep", keep)
     named = leaves.named_leaves("save", "tree", tree)
     leaves.check_arrays("save", named)
     text = snapshot.record_text(step, named, record)
     if jax.process_count() > 1:
-        raise CheckpointError("save: several processes cannot write one checkpoint.")
+        message = f"save: this is one of {jax.process_count()} processes; only one alone can save."
+        raise CheckpointError(message)
     final = folders.path_of(folder, step)
     try:
         files.make_folder(folder)
@@ -186,6 +187,8 @@ def restore(folder: str | Path, like: PyTree, *, step: int | None = None) -> Res
     folder = check_folder("restore", folder)
     named = leaves.named_leaves("restore", "like", like)
     leaves.check_like("restore", named)
+    if step is not None:
+        step = _checks.size("restore", "step", step, least=0)
     path, problems = first_sound(candidates(folder, step))
     if path is None:
         text = "; ".join(f"{path.name}: {problem}" for path, problem in problems)

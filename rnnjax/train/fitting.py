@@ -171,7 +171,8 @@ def fit(
         run.go(signals, screen)
     if functions.store is not None:
         functions.store(run.chosen)
-    return Trained(model, *run.chosen, run.history, run.state, run.reason)
+    params, buffers = run.chosen
+    return Trained(model, params, buffers, run.history, run.state, run.reason)
 
 
 def all_measures(loss: Any, metrics: Any) -> tuple[Measure, ...]:

@@ -132,4 +132,4 @@ def put(array: Any, like: Any, sharding: Sharding | None) -> Any:
     """An array that was read, as one of NumPy or JAX and where `like` has it."""
     if is_numpy(like):
         return array if isinstance(like, np.ndarray) else array[()]
-    return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
+    return jax.device_put(array, sharding)

@@ -93,7 +93,7 @@ def mean_of(
 
     def sums(outputs: PyTree, batch: Batch) -> Mean:
         like = jax.eval_shape(function, outputs, batch.targets)
-        lead = check_values(name, like, batch)
+        lead = check_values(title, like, batch)
         weight = weights_of(batch, lead)
         valid = weight != 0
         blank = lambda tree: jax.tree.map(lambda a: keep(valid, a, zeros_like(a)), tree)
@@ -122,7 +122,7 @@ def check_values(name: str, values: Any, batch: Batch) -> tuple[int, ...]:
     wanted = [(num_rows,), (num_rows, num_steps)]
     # Without lengths, steps of the targets may be others than those of the inputs.
     other_steps = batch.lengths is None and shape is not None and shape[:-1] == (num_rows,)
-    if shape not in wanted and not other_steps:
+    if shape is None or (shape not in wanted and not other_steps):
         wanted = f"return {wanted[0]} for sequences or {wanted[1]} for steps"
         got = _checks.kind(values) if shape is None else shape
         way_out = "take the mean over features, and give every sequence or step one value"
@@ -146,7 +146,7 @@ def weights_of(batch: Batch, lead: tuple[int, ...]) -> Array:
     return weight
 
 
-def as_measure(function: str, argument: str, thing: Any) -> Measure:
+def as_measure(function: str, argument: str, thing: Measure | Callable[..., Any]) -> Measure:
     """A measure as it is, and a function of outputs and targets as its mean."""
     if isinstance(thing, Measure):
         return thing

@@ -49,8 +49,7 @@ class Live(Quiet):
             transient=True,
             refresh_per_second=4,
         )
-        fields = {"epoch": "", "values": "", "speed": ""}
-        self.task = self.progress.add_task("", total=None, **fields)
+        self.task = self.progress.add_task("", total=None, epoch="", values="", speed="")
 
     def __enter__(self) -> "Live":
         self.progress.start()
@@ -61,8 +60,10 @@ class Live(Quiet):
 
     def begin(self, epoch: int, steps: int | None, done: int) -> None:
         """Start the bar again."""
-        fields = {"epoch": f"{epoch}/{self.epochs}", "values": "", "speed": ""}
-        self.progress.reset(self.task, total=steps, completed=done, **fields)
+        title = f"{epoch}/{self.epochs}"
+        self.progress.reset(
+            self.task, total=steps, completed=done, epoch=title, values="", speed=""
+        )
 
     def show(self, done: int, values: dict[str, float], tokens: float) -> None:
         """Move the bar."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
@@ -282,7 +281,7 @@ class Run:
             if got != wanted:
                 way_out = "resume with what the run began with, or give another folder"
                 _checks.refuse("fit", name, f"be {got} as in {restored.path}", wanted, way_out)
-        self.state, self.totals, self.best = uncommitted(restored.tree)
+        self.state, self.totals, self.best = restored.tree
         self.step, self.epoch, self.index = restored.step, record["epoch"], record["index"]
         self.history = History(record["history"])
         self.best_epoch, self.best_value = record["best_epoch"], record["best_value"]
@@ -297,16 +296,3 @@ class Run:
         for callback, memory in zip(self.job.callbacks, record["callbacks"], strict=True):
             callback.recall(memory)
 
-
-def uncommitted(tree: PyTree) -> PyTree:
-    """Arrays as if just made: a step compiled for them serves those that it returns, too."""
-
-    def leaf(array: jax.Array) -> jax.Array:
-        if len(array.sharding.device_set) > 1:
-            return array
-        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            data = jnp.asarray(np.asarray(jax.random.key_data(array)))
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
-        return jnp.asarray(np.asarray(array))
-
-    return jax.tree.map(leaf, tree)

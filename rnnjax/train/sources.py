@@ -42,12 +42,12 @@ class Source(Protocol):
         ...
 
 
-class Indexed:
+class Indexed(Source):
     """Batches by number, counting on through epochs: rows, buckets, windows, Grain's MapDataset."""
 
     def __init__(self, function: str, data: Any, steps: int | None):
         self.function, self.data = function, data
-        self.steps = len(data) if steps is None else steps
+        self.steps: int = len(data) if steps is None else steps
         if self.steps == 0:
             _checks.refuse(function, "data", "hold a batch", "none", "give some rows")
         if self.steps >= MOST_STEPS:
@@ -79,7 +79,7 @@ class Indexed:
         return f"rows {', '.join(rows[:8])}{' and more' if len(rows) > 8 else ''}"
 
 
-class Iterated:
+class Iterated(Source):
     """Batches of an iterable, read again in each epoch, or of one iterator, read on.
 
     Where its iterator has `get_state` and `set_state`, as Grain's have, a run goes on exactly
@@ -100,7 +100,7 @@ class Iterated:
 
     def example(self) -> Batch:
         """The next batch; an iterator gives it again, by its state or by what is put before it."""
-        iterator = iter(self.data)
+        iterator: Any = iter(self.data)
         state = iterator.get_state() if self.once and hasattr(iterator, "get_state") else None
         item = next(iterator, None)
         if item is None:

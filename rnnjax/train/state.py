@@ -1,6 +1,6 @@
 """What training keeps from step to step, all of it arrays."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,9 @@ import optax
 from rnnjax._typing import Array, PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.train.models import Model, Weights
+
+
+Tree = TypeVar("Tree")
 
 
 class Bad(NamedTuple):
@@ -96,17 +99,15 @@ def init_state(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, rnnjax
-        >>> from rnnjax import train
+        >>> from rnnjax import data, train
         >>> model = train.from_layer(rnnjax.gru(4))
-        >>> batch = train.Batch(jnp.ones((2, 7, 3)))
+        >>> batch = data.Batch(jnp.ones((2, 7, 3)))
         >>> state = train.init_state(model, optax.adam(1e-3), batch, key=jax.random.key(0))
         >>> int(state.step), state.params.w_ih.shape
         (0, (3, 12))
     """
     key_weights, key_noise = jax.random.split(key)
-    if weights is None:
-        weights = model.init(key_weights, batch)
-    weights = copied(weights)
+    weights = copied(model.init(key_weights, batch) if weights is None else weights)
     carry = None
     if stateful:
         like = lambda weights, batch: model.apply(weights, batch, None, key_noise).carry
@@ -131,6 +132,6 @@ def init_state(
     )
 
 
-def copied(tree: PyTree) -> PyTree:
+def copied(tree: Tree) -> Tree:
     """Arrays of their own: what the step is given, it takes the memory of."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)

@@ -62,9 +62,9 @@ def make_train_step(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, rnnjax
-        >>> from rnnjax import train
+        >>> from rnnjax import data, train
         >>> model = train.from_layer(rnnjax.stack(rnnjax.gru(8), rnnjax.dense(2)))
-        >>> batch = train.Batch(jnp.ones((4, 7, 3)), jnp.zeros((4, 7), int))
+        >>> batch = data.Batch(jnp.ones((4, 7, 3)), jnp.zeros((4, 7), int))
         >>> state = train.init_state(model, optax.adam(1e-2), batch, key=jax.random.key(0))
         >>> step = train.make_train_step(model, train.cross_entropy, optax.adam(1e-2))
         >>> state, sums = step(state, batch)
@@ -150,9 +150,9 @@ def make_eval_step(
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnjax
-        >>> from rnnjax import train
+        >>> from rnnjax import data, train
         >>> model = train.from_layer(rnnjax.stack(rnnjax.gru(8), rnnjax.dense(2)))
-        >>> batch = train.Batch(jnp.ones((4, 7, 3)), jnp.zeros((4, 7), int))
+        >>> batch = data.Batch(jnp.ones((4, 7, 3)), jnp.zeros((4, 7), int))
         >>> weights = model.init(jax.random.key(0), batch)
         >>> _, sums = train.make_eval_step(model, [train.accuracy])(weights, None, batch)
         >>> 0 <= float(train.accuracy.value(sums["accuracy"])) <= 1

@@ -72,7 +72,7 @@ def save_weights(path: str | Path, params: PyTree) -> None:
             way_out = "rnnjax.train.save keeps any tree"
             got = _checks.kind(leaf)
             _checks.refuse("save_weights", name, wanted, got, way_out, error=TypeError)
-    arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
+    arrays = {name: plain(leaf) for name, leaf in named.items()}
     data = safetensors.numpy.save(arrays, metadata={CHECKSUM: checksum(arrays)})
     files.replace_file(Path(path), data)
 
@@ -139,6 +139,12 @@ def named_params(function: str, argument: str, params: PyTree) -> dict[str, Any]
     numbered = jax.tree.unflatten(structure, range(len(values)))
     numbers = leaves.named_leaves(function, argument, params_to_dict(numbered))
     return {name: values[i] for name, i in sorted(numbers.items(), key=lambda item: item[1])}
+
+
+def plain(leaf: Any) -> np.ndarray:
+    """An array of NumPy, rows first and in this machine's order of bytes."""
+    array = np.asarray(leaf, order="C")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def checksum(arrays: dict[str, np.ndarray]) -> str:

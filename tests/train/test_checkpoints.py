@@ -84,7 +84,7 @@ def test_round_trip_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize("tree", [{}, (None, ()), jnp.array(3.0), np.arange(3)], ids=repr)
 def test_trees_of_one_array_or_none(tree, tmp_path):
-    train.save(tmp_path, 0, tree, {})
+    train.save(tmp_path, np.int64(0), tree, {})
     assert same(train.restore(tmp_path, tree).tree, tree)
 
 
@@ -261,11 +261,6 @@ MESSAGES = {
         "restore: `folder` must be a path on this machine, got 'gs://runs/a'; "
         "mount a bucket to use it.",
     ),
-    "no folder": (
-        lambda w: train.latest_step(""),
-        VALUE,
-        "latest_step: `folder` must be a path on this machine, got ''; mount a bucket to use it.",
-    ),
     "step": (
         lambda w: train.save("runs", -1, X, {}),
         VALUE,
@@ -280,6 +275,11 @@ MESSAGES = {
         lambda w: train.save("runs", 1, X, {}, keep=0),
         VALUE,
         "save: `keep` must be at least 1, got 0; give the width or count that is meant.",
+    ),
+    "negative step": (
+        lambda w: train.restore("runs", X, step=-1),
+        VALUE,
+        "restore: `step` must be at least 0, got -1; give the width or count that is meant.",
     ),
     "python number": (
         lambda w: train.save("runs", 1, {"a": [X, 3]}, {}),
@@ -392,3 +392,9 @@ def test_without_orbax(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"save: orbax-checkpoint is not .* rnnjax\[train\]\."):
         train.save(tmp_path, 1, X, {})
     assert steps_in(tmp_path) == []
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(train.CheckpointError, match="^save: this is one of 2 processes; only one"):
+        train.save(tmp_path, 1, X, {})

@@ -100,6 +100,12 @@ def test_arrays_lie_where_they_shall(tmp_path):
     assert not load_weights(tmp_path / "w", {"x": jnp.zeros(16)})["x"].committed
 
 
+def test_order_of_bytes(tmp_path):
+    save_weights(tmp_path / "w", {"x": np.arange(3, dtype=">f4")})
+    loaded = load_weights(tmp_path / "w", {"x": np.zeros(3, ">f4")})
+    assert loaded["x"].tolist() == [0, 1, 2] and loaded["x"].dtype == np.float32
+
+
 def test_a_file_from_elsewhere_is_loaded(tmp_path):
     arrays = {"w": np.arange(6, dtype=np.float32), "b": np.float32(2)[None]}
     safetensors.numpy.save_file(arrays, tmp_path / "w", metadata={"format": "pt"})

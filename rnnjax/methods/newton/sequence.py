@@ -116,7 +116,7 @@ def has_converged(problem: Problem, now: Progress, before: Float[Array, ""]) -> 
 def residual(problem: Problem, operands: Operands, states: PyTree) -> Float[Array, ""]:
     """The largest number by which a step misses the carry after it."""
     before = shift(states, operands.carry, reverse=problem.reverse)
-    after, _ = evaluate(problem, operands, operands.params, operands.xs, before, operands.fresh)
+    after, _ = evaluate_steps(problem, operands, operands.params, operands.xs, before, operands.fresh)
     gaps = jax.tree.leaves(jax.tree.map(lambda a, b: jnp.abs(a - b), after, states))
     return functools.reduce(jnp.maximum, [gap.max(initial=0) for gap in gaps])
 
@@ -134,7 +134,7 @@ def unless(done: Bool[Array, ""], tree: PyTree, compute: Callable[[], PyTree]) -
     return jax.lax.while_loop(lambda state: ~state[0], turn, (done, tree))[1]
 
 
-def evaluate(
+def evaluate_steps(
     problem: Problem,
     operands: Operands,
     params: PyTree,
@@ -155,7 +155,7 @@ def infer(problem: Problem, operands: Operands) -> tuple[Any, Any]:
         alone = functools.partial(one_by_one, problem.cell, operands, reverse=problem.reverse)
         states = unless(converged, states, alone)
     before = shift(states, operands.carry, reverse=problem.reverse)
-    after, ys = evaluate(problem, operands, operands.params, operands.xs, before, operands.fresh)
+    after, ys = evaluate_steps(problem, operands, operands.params, operands.xs, before, operands.fresh)
     last = last_valid(after, operands.carry, operands.mask, reverse=problem.reverse)
     return poisoned(problem, converged, (last, ys)), (states, converged)
 
@@ -195,7 +195,7 @@ def whole_sequence_backward(problem: Problem, residuals: Any, cotangents: Any) -
     dlast, dys = first_order(cotangents)
     cell, reverse = problem.cell, problem.reverse
     before = shift(states, operands.carry, reverse=reverse)
-    run = functools.partial(evaluate, problem, operands)
+    run = functools.partial(evaluate_steps, problem, operands)
     point = operands.params, operands.xs, before, operands.fresh
     _, pull = jax.vjp(run, *point)
     alone = functools.partial(
