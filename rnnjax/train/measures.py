@@ -88,8 +88,7 @@ def mean_of(
         2.5
     """
     _checks.function("mean_of", "function", function, such_as="train.cross_entropy")
-
-    name = name or getattr(function, "__name__", type(function).__name__)
+    title = name or getattr(function, "__name__", type(function).__name__)
 
     def sums(outputs: PyTree, batch: Batch) -> Mean:
         like = jax.eval_shape(function, outputs, batch.targets)
@@ -102,7 +101,7 @@ def mean_of(
         return Mean((values.astype(weight.dtype) * weight).sum(), weight.sum())
 
     return Measure(
-        name=name,
+        name=title,
         sums=sums,
         value=lambda sums: value(mean(sums)),
         check=check or Measure._field_defaults["check"],

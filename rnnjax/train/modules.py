@@ -65,9 +65,8 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
         return state
 
     def init(key: Any, batch: Batch) -> Weights:
-        held = nnx.split(module, nnx.Param, ...)[1:]
-        copies = jax.tree.map(lambda leaf: leaf.copy(), held)  # the step gives its memory away
-        return Weights(*map(nnx.to_pure_dict, copies))
+        _, held, beside = nnx.split(module, nnx.Param, ...)
+        return Weights(nnx.to_pure_dict(held), nnx.to_pure_dict(beside))
 
     def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
         graph = quiet if key is None else noisy
@@ -160,7 +159,7 @@ def _call(module: Any, batch: Batch, carry: PyTree, training: bool) -> tuple[PyT
     return None, module(batch.xs, **_lengths(batch))
 
 
-def _call_rnn(module: RNN, batch: Batch, carry: PyTree, training: bool) -> tuple[PyTree, PyTree]:
+def _call_rnn(module: Any, batch: Batch, carry: PyTree, training: bool) -> tuple[PyTree, PyTree]:
     return module(batch.xs, carry, lengths=batch.lengths, resets=batch.resets)
 
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
-from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
@@ -295,4 +294,3 @@ class Run:
             _checks.refuse("fit", "callbacks", wanted, len(self.job.callbacks), way_out)
         for callback, memory in zip(self.job.callbacks, record["callbacks"], strict=True):
             callback.recall(memory)
-

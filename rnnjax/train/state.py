@@ -10,7 +10,6 @@ from rnnjax._typing import Array, PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.train.models import Model, Weights
 
-
 Tree = TypeVar("Tree")
 
 

@@ -116,7 +116,9 @@ def has_converged(problem: Problem, now: Progress, before: Float[Array, ""]) -> 
 def residual(problem: Problem, operands: Operands, states: PyTree) -> Float[Array, ""]:
     """The largest number by which a step misses the carry after it."""
     before = shift(states, operands.carry, reverse=problem.reverse)
-    after, _ = evaluate_steps(problem, operands, operands.params, operands.xs, before, operands.fresh)
+    after, _ = evaluate_steps(
+        problem, operands, operands.params, operands.xs, before, operands.fresh
+    )
     gaps = jax.tree.leaves(jax.tree.map(lambda a, b: jnp.abs(a - b), after, states))
     return functools.reduce(jnp.maximum, [gap.max(initial=0) for gap in gaps])
 
@@ -155,7 +157,9 @@ def infer(problem: Problem, operands: Operands) -> tuple[Any, Any]:
         alone = functools.partial(one_by_one, problem.cell, operands, reverse=problem.reverse)
         states = unless(converged, states, alone)
     before = shift(states, operands.carry, reverse=problem.reverse)
-    after, ys = evaluate_steps(problem, operands, operands.params, operands.xs, before, operands.fresh)
+    after, ys = evaluate_steps(
+        problem, operands, operands.params, operands.xs, before, operands.fresh
+    )
     last = last_valid(after, operands.carry, operands.mask, reverse=problem.reverse)
     return poisoned(problem, converged, (last, ys)), (states, converged)
 
