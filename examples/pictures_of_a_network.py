@@ -89,7 +89,7 @@ def digits():
     begin, step = trainer(loss)
     state, rng = begin(network(jax.random.key(0), cell, 8, 10)), np.random.default_rng(0)
     history = []
-    for epoch in range(1, 31):
+    for epoch in range(1, 26):
         for rows in rng.permutation(1437)[:1408].reshape(22, 64):
             state, _ = step(state, xs[:, rows], labels[rows])
         train = measure(state[0], xs[:, :1437], labels[:1437])
@@ -114,9 +114,9 @@ def letters():
         return optax.softmax_cross_entropy_with_integer_labels(logits, text[1:]).mean()
 
     begin, step = trainer(loss, rate=0.01)
-    state, rng = begin(network(jax.random.key(1), cell, len(alphabet), len(alphabet))), 0
+    state = begin(network(jax.random.key(1), cell, len(alphabet), len(alphabet)))
     rng = np.random.default_rng(1)
-    for start in rng.integers(0, len(TEXT) - 61, (300, 8)):
+    for start in rng.integers(0, len(TEXT) - 61, (200, 8)):
         windows = start + np.arange(61)[:, None]  # (T, B)
         state, _ = step(state, codes[windows])
     params = state[0].cell
@@ -171,12 +171,12 @@ def reversal():
 
     begin, step = trainer(loss, rate=0.01)
     state, rng = begin(init(jax.random.key(3))), np.random.default_rng(3)
-    for codes in rng.integers(0, 10, (600, steps, 64), dtype=np.int32):
-        state, value = step(state, jnp.asarray(codes))
-    logits, weights = run(state[0], jnp.asarray(codes))
-    row = 0
-    written = np.asarray(logits[:, row].argmax(-1))
-    return {"attention": plots.attention(weights[row], map(str, codes[:, row]), map(str, written))}
+    for codes in rng.integers(0, 10, (400, steps, 32), dtype=np.int32):
+        state, _ = step(state, jnp.asarray(codes))
+    codes = jax.random.randint(jax.random.key(4), (steps, 1), 0, 10)
+    logits, weights = run(state[0], codes)
+    read, written = codes[:, 0].tolist(), logits[:, 0].argmax(-1).tolist()
+    return {"attention": plots.attention(weights[0], read, written)}
 
 
 if __name__ == "__main__":

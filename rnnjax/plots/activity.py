@@ -44,7 +44,7 @@ def gates(
     params: PyTree,
     xs: Float[Array, "T D"],
     *,
-    tokens: Sequence[str] | None = None,
+    tokens: Sequence[Any] | None = None,
     length: int | None = None,
     units: Sequence[int] | None = None,
 ) -> "Figure":

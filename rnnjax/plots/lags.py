@@ -1,6 +1,7 @@
 """The vanishing gradient, seen: how much an output depends on inputs of long ago."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,7 @@ def norms(cell: Cell, params: Any, sequence: Sequence, lengths: Any) -> Array:
             method=Scan(),
         )
         y = last_output(ys, lengths)
-        return y.reshape(*y.shape[:batch_axes], -1)
+        return y.reshape(*y.shape[:batch_axes], math.prod(y.shape[batch_axes:]))
 
     y, pull = jax.vjp(last, sequence.xs)
 
@@ -186,16 +187,16 @@ def norms(cell: Cell, params: Any, sequence: Sequence, lengths: Any) -> Array:
         # Rows do not read one another, so that one pass serves them all.
         (dx,) = pull(jnp.zeros_like(y).at[..., unit].set(1))
         dx = dx.astype(at_least_float32(dx.dtype))
-        return norm(dx.reshape(*dx.shape[: 1 + batch_axes], -1), axis=-1)
+        return norm(dx, tuple(range(1 + batch_axes, dx.ndim)))
 
     units = jnp.arange(y.shape[-1], dtype=jnp.int32)
-    by_time = norm(jax.lax.map(of_unit, units, batch_size=UNITS_AT_ONCE), axis=0)
+    by_time = norm(jax.lax.map(of_unit, units, batch_size=UNITS_AT_ONCE), 0)
     out = reverse_sequences(by_time, lengths)
     nan = jnp.full_like(out, jnp.nan)
     return out if sequence.mask is None else keep(sequence.mask, out, nan)
 
 
-def norm(a: Array, axis: int) -> Array:
+def norm(a: Array, axis: int | tuple[int, ...]) -> Array:
     """The Euclidean norm of numbers whose squares may vanish."""
     most = jnp.abs(a).max(axis, keepdims=True, initial=0)
     scaled = a / jnp.where(most == 0, 1, most)

@@ -31,9 +31,9 @@ WRONG_TO_RIGHT = (
 
 
 def attention(
-    weights: "Float[Array, 'targets sources'] | np.ndarray",
-    sources: Sequence[str],
-    targets: Sequence[str],
+    weights: Float[Array, "targets sources"] | np.ndarray | Sequence[Sequence[float]],
+    sources: Sequence[Any],
+    targets: Sequence[Any],
 ) -> "Figure":
     """Draw what is read while each word is written.
 
@@ -42,7 +42,7 @@ def attention(
 
     Args:
         weights: one matrix, `(targets, sources)`, finite and at least 0.
-        sources: the words that are read, or a string of letters.
+        sources: the words that are read (numbers, too), or a string of letters.
         targets: the words that are written.
 
     Returns:
@@ -67,7 +67,7 @@ def attention(
     written = check_words("attention", "targets", targets, table.shape[0], "row of weights")
 
     height, width = (min(max(0.26 * n, 2.2), 9.0) for n in table.shape)
-    figure = style.new_figure("attention", width + 1.6, height + 0.7)
+    figure = style.new_figure("attention", width + 1.6, height + 1.0)
     (axes,) = style.panels(figure, 1, 1)
     top = max(1.0, table.max()) if table.max() > 0.5 else table.max() or 1.0
     image = axes.imshow(
@@ -76,16 +76,16 @@ def attention(
     axes.spines[:].set_visible(False)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    style.describe(axes, title="", xlabel="read", ylabel="written")
+    style.describe(axes, title="Attention to what is read", xlabel="read", ylabel="written")
     style.token_ticks(axes.yaxis, written, height)
-    figure.set_figheight(height + 0.7 + style.token_ticks(axes.xaxis, read, width))
+    figure.set_figheight(height + 1.0 + style.token_ticks(axes.xaxis, read, width))
     style.colour_bar(axes, image, label="weight")
     return figure
 
 
 def confusion(
-    counts: "Float[Array, 'classes classes'] | np.ndarray",
-    labels: Sequence[str] | None = None,
+    counts: Float[Array, "classes classes"] | np.ndarray | Sequence[Sequence[float]],
+    labels: Sequence[Any] | None = None,
 ) -> "Figure":
     """Draw which classes were taken for which.
 
