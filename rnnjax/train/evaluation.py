@@ -1,6 +1,5 @@
 """Measuring a trained model, and asking it."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
+from rnnjax.cells.base import value
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.data.in_memory import rows
@@ -21,7 +21,7 @@ from rnnjax.train.placing import Placer
 from rnnjax.train.sources import Source, as_source
 from rnnjax.train.state import TrainState
 from rnnjax.train.steps import cast_xs, caster, make_eval_step, uncast
-from rnnjax.train.totals import add, no_totals, values_of
+from rnnjax.train.totals import Totals, add, no_totals, values_of
 
 
 class Trained(NamedTuple):
@@ -116,13 +116,7 @@ def predict(
     if hasattr(data, "shape"):
         data = Batch(data)
     source, whole = as_data(function, data, batch_size=batch_size, steps=None)
-    cast = caster(function, compute_dtype)
-
-    @jax.jit
-    def run(weights: Weights, batch: Batch) -> PyTree:
-        weights = weights._replace(params=cast(weights.params))
-        return uncast(compute_dtype, model.apply(weights, cast_xs(cast, batch), None, None).outputs)
-
+    run = asking(model, compute_dtype)
     out = []
     for batch in source.batches(0, 0):
         if whole is None:
@@ -140,13 +134,7 @@ def evaluator(
 ) -> Callable[[Weights], dict[str, Any]]:
     """What measures weights on all batches of a source, and fetches the values once."""
     step = make_eval_step(placer.model, placer.measures, compute_dtype=compute_dtype)
-
-    @jax.jit
-    def advance(weights: Weights, carry: PyTree, totals: Any, batch: Batch) -> Any:
-        carry, sums = step(weights, carry, batch)
-        return carry if placer.stateful else None, add(totals, sums, batch)
-
-    values = jax.jit(functools.partial(values_of, placer.measures))
+    advance, values = adding_up(step, placer.measures, placer.stateful)
 
     def run(weights: Weights) -> dict[str, Any]:
         carry = totals = None
@@ -160,6 +148,31 @@ def evaluator(
         return {measure.name: fetched[measure.name].tolist() for measure in placer.measures}
 
     return run
+
+
+@value
+def adding_up(
+    step: Callable[..., Any], measures: tuple[Measure, ...], stateful: bool
+) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]]]:
+    """The step with sums over all batches, and what makes values of them."""
+
+    def measure(weights: Weights, carry: PyTree, totals: Totals, batch: Batch) -> Any:
+        carry, sums = step(weights, carry, batch)
+        return carry if stateful else None, add(totals, sums, batch)
+
+    return jax.jit(measure), jax.jit(lambda totals: values_of(measures, totals))
+
+
+@value
+def asking(model: Model, compute_dtype: Any) -> Callable[[Weights, Batch], PyTree]:
+    """The jitted function that returns outputs."""
+    cast = caster("predict", compute_dtype)
+
+    def ask(weights: Weights, batch: Batch) -> PyTree:
+        weights = weights._replace(params=cast(weights.params))
+        return uncast(compute_dtype, model.apply(weights, cast_xs(cast, batch), None, None).outputs)
+
+    return jax.jit(ask)
 
 
 def zeros_of(shapes: PyTree) -> PyTree:

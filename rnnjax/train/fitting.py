@@ -10,6 +10,7 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
+from rnnjax.cells.base import value
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.train.averaging import Averaging
@@ -148,7 +149,8 @@ def fit(
         compute_dtype=compute_dtype,
         max_bad=max_bad,
     )
-    advance, values, totals = adding_up(step, measures, state, example)
+    advance, values = adding_up(step, measures)
+    totals = no_totals(jax.eval_shape(step, state, example)[1])
     validate = validator(placer, validation, batch_size, validation_steps, compute_dtype)
     job = Job(
         advance=advance,
@@ -181,10 +183,11 @@ def all_measures(loss: Any, metrics: Any) -> tuple[Measure, ...]:
     return as_measure("fit", "loss", loss)._replace(name="loss"), *others
 
 
+@value
 def adding_up(
-    step: Callable[..., Any], measures: Sequence[Measure], state: TrainState, example: Batch
-) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]], Totals]:
-    """The step with sums over the epoch, what makes values of them, and their beginning."""
+    step: Callable[..., Any], measures: tuple[Measure, ...]
+) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]]]:
+    """The step with sums over the epoch, and what makes values of them."""
 
     def advance(state: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
         state, sums = step(state, batch)
@@ -193,8 +196,7 @@ def adding_up(
     def values(totals: Totals) -> dict[str, Array]:
         return values_of(measures, totals) | {"tokens": totals.tokens}
 
-    sums = jax.eval_shape(step, state, example)[1]
-    return jax.jit(advance, donate_argnums=(0, 1)), jax.jit(values), no_totals(sums)
+    return jax.jit(advance, donate_argnums=(0, 1)), jax.jit(values)
 
 
 def validator(

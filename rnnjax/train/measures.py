@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
+from rnnjax.cells.base import value as same_value
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import keep, zeros_like
@@ -49,6 +50,7 @@ class Measure(NamedTuple):
     higher_is_better: bool = False
 
 
+@same_value
 def mean_of(
     function: Callable[[PyTree, PyTree], Array],
     *,

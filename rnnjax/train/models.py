@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import Cell
+from rnnjax.cells.base import Cell, value
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import Method
 from rnnjax.sequence.layer import Layer, as_layer
@@ -63,6 +63,7 @@ class Model(NamedTuple):
     store: Callable[[Weights], None] | None = None
 
 
+@value
 def from_functions(
     init: Callable[[Any], PyTree], apply: Callable[[PyTree, Batch, Any], PyTree]
 ) -> Model:
@@ -110,6 +111,7 @@ class NetworkParams(NamedTuple):
     head: PyTree
 
 
+@value
 def from_layer(
     layer: Cell | Layer,
     *,

@@ -9,7 +9,7 @@ from flax import nnx
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.cells.base import Cell
+from rnnjax.cells.base import Cell, value
 from rnnjax.data.batch import Batch
 from rnnjax.linen.rnn import SequenceModule
 from rnnjax.nnx.rnn import RNN
@@ -55,9 +55,9 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
     )
     twin = nnx.clone(module)
     twin.eval()
-    quiet, *_ = nnx.split(twin, nnx.Param, ...)
+    quiet, *_ = split(twin)
     twin.train()
-    noisy, params, buffers = nnx.split(twin, nnx.Param, ...)
+    noisy, params, buffers = split(twin)
 
     def filled(template: Any, values: PyTree) -> Any:
         state = jax.tree.map(lambda leaf: leaf, template)  # a copy: the next call changes it
@@ -65,14 +65,14 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
         return state
 
     def init(key: Any, batch: Batch) -> Weights:
-        _, held, beside = nnx.split(module, nnx.Param, ...)
+        _, held, beside = split(module)
         return Weights(nnx.to_pure_dict(held), nnx.to_pure_dict(beside))
 
     def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
         graph = quiet if key is None else noisy
         made = nnx.merge(graph, filled(params, weights.params), filled(buffers, weights.buffers))
         carry, outputs = call(made, batch, carry, key is not None)
-        rest = nnx.to_pure_dict(nnx.split(made, nnx.Param, ...)[2])
+        rest = nnx.to_pure_dict(split(made)[2])
         return Applied(outputs, carry, rest)
 
     def store(weights: Weights) -> None:
@@ -81,6 +81,7 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
     return Model(type(module).__name__, init, apply, store)
 
 
+@value
 def from_linen(module: nn.Module, *, call: CallModule | None = None) -> Model:
     """Make a model of a Linen module.
 
@@ -149,6 +150,11 @@ def as_model(function: str, thing: Any) -> Model:
 def _refuse(function: str, wanted: str, got: Any) -> None:
     way_out = "fit takes cells, layers and both kinds of Flax modules as they are"
     _checks.refuse(function, "module", f"be {wanted}", _checks.kind(got), way_out, error=TypeError)
+
+
+def split(module: nnx.Module) -> Any:
+    """How a module is built, its parameters, and its other variables."""
+    return nnx.split(module, nnx.Param, ...)
 
 
 def _lengths(batch: Batch) -> dict[str, Any]:

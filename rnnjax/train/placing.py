@@ -1,6 +1,5 @@
 """Between data and step: batches are checked on the host and brought to where the step runs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,7 +24,7 @@ class Placer:
         function: str,
         model: Model,
         weights: Weights,
-        measures: Sequence[Measure],
+        measures: tuple[Measure, ...],
         stateful: bool,
         sharding: Any = None,
     ):

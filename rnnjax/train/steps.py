@@ -9,6 +9,7 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
+from rnnjax.cells.base import value
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.train.measures import Measure, as_measure, as_measures
@@ -20,6 +21,7 @@ Sums = dict[str, PyTree]
 """What each measure adds up, by its name."""
 
 
+@value
 def make_train_step(
     model: Any,
     loss: Measure | Callable[[PyTree, PyTree], Array],
@@ -128,6 +130,7 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
+@value
 def make_eval_step(
     model: Any,
     measures: Sequence[Measure | Callable[[PyTree, PyTree], Array]],

@@ -55,7 +55,7 @@ def test_the_gradient_is_that_of_the_mean_over_valid_tokens(step):
     after, sums = step(state, batch)
     chex.assert_trees_all_close(moved(before, after), wanted, atol=1e-6)
     np.testing.assert_allclose(train.cross_entropy.value(sums["loss"]), value, rtol=1e-6)
-    assert sums["accuracy"].count == batch.lengths.sum()
+    assert int(sums["accuracy"].count) == int(batch.lengths.sum())
 
 
 def test_parts_of_a_batch_add_up_to_its_gradient(step):
