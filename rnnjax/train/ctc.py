@@ -65,7 +65,8 @@ def ctc(blank: int = 0) -> Measure:
         present = is_label(labels, blank) & rows[:, None]
         labels = jnp.where(present, labels, jnp.full_like(labels, blank))
         costs = negative_log(keep(steps, outputs, zeros_like(outputs)), steps, labels, blank)
-        return Mean((costs * weight.astype(costs.dtype)).sum(), weight.sum())
+        weight = weight.astype(costs.dtype)
+        return Mean((costs * weight).sum(), weight.sum())
 
     def check(function: str, outputs: PyTree, batch: Batch) -> None:
         check_alignable(function, outputs, batch, blank)
