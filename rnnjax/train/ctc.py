@@ -42,12 +42,13 @@ def ctc(blank: int = 0) -> Measure:
         ValueError: if it is negative.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import jax, jax.numpy as jnp
         >>> from rnnjax import train
         >>> from rnnjax.data import Batch
         >>> batch = Batch(jnp.ones((1, 2, 1)), targets=jnp.array([[1, 0]]))
         >>> loss = train.ctc()
-        >>> round(float(loss.value(loss.sums(jnp.zeros((1, 2, 2)), batch))), 4)  # 3 of 4 alignments
+        >>> sums = jax.jit(loss.sums)(jnp.zeros((1, 2, 2)), batch)
+        >>> round(float(loss.value(sums)), 4)  # 3 of 4 paths: the logarithm of 4/3
         0.2877
 
     Reference: Graves, Fernández, Gomez & Schmidhuber, *Connectionist temporal classification*

@@ -1,12 +1,12 @@
 """Losses, and what is read off them: measures whose targets are checked before tracing.
 
 ```python
->>> import jax.numpy as jnp
+>>> import jax, jax.numpy as jnp
 >>> from rnnjax import train
 >>> from rnnjax.data import Batch
 >>> xs, logits = jnp.ones((2, 3, 1)), jnp.zeros((2, 3, 4))
 >>> batch = Batch(xs, targets=jnp.array([[1, 2, 3], [0, -1, -1]]), lengths=jnp.array([3, 1]))
->>> sums = train.cross_entropy.sums(logits, batch)
+>>> sums = jax.jit(train.cross_entropy.sums)(logits, batch)
 >>> float(sums.count), round(float(train.perplexity.value(sums)), 4)
 (4.0, 4.0)
 

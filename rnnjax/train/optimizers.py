@@ -49,12 +49,12 @@ def adamw(
         ValueError: for one out of range.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import jax, jax.numpy as jnp
         >>> from rnnjax import train
         >>> optimizer = train.adamw(1e-3, weight_decay=0.01)
         >>> params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
         >>> state = optimizer.init(params)
-        >>> updates, state = optimizer.update(params, state, params)
+        >>> updates, state = jax.jit(optimizer.update)(params, state, params)
         >>> [round(float(updates[name].max()), 6) for name in ("w", "b")]
         [-0.00101, -0.001]
 
