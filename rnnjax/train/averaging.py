@@ -45,8 +45,8 @@ def ema(decay: float = 0.999) -> Averaging:
     Example:
         >>> from rnnjax import train
         >>> averaging = train.ema(0.99)
-        >>> [round(float(averaging.rate(count)), 4) for count in (0, 90, 10000)]
-        [0.9, 0.09, 0.01]
+        >>> tuple(round(float(averaging.rate(count)), 4) for count in (0, 90, 10000))
+        (0.9, 0.09, 0.01)
     """
     decay = _checks.real("ema", "decay", decay)
     if not 0.0 < decay < 1.0:

@@ -117,8 +117,9 @@ def check_labels(function: str, batch: Batch, classes: int | None, outputs: PyTr
     targets = check_array(function, batch.targets, wanted, way_out)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         refuse_targets(function, wanted, targets, way_out, error=TypeError)
-    one_logit = len(outputs.shape) == len(targets.shape) or outputs.shape[-1] == 1
-    there = 2 if one_logit else outputs.shape[-1]
+    shape = shape_of(outputs)
+    one_logit = len(shape) == len(targets.shape) or shape[-1:] == (1,)
+    there = 2 if one_logit or not shape else shape[-1]
     if classes not in (None, there):
         wanted, way_out = f"hold one weight for each of {there} classes", "or give a dict"
         _checks.refuse(function, "class_weights", wanted, classes, way_out)

@@ -21,14 +21,14 @@ MOST_CORRELATED = 0.999  # nearer to 1, float32 has few digits left for 1 - rho^
 
 
 class MixtureDensity(NamedTuple):
-    """What the end of a model needs that puts out a mixture of Gaussians.
+    r"""What the end of a model needs that puts out a mixture of Gaussians.
 
     Attributes:
         out_features: how many numbers the model puts out at each step.
         loss: the mean negative log-likelihood, in nats; outputs are `(B, out_features)` for
             sequences or `(B, T, out_features)` for steps.
         sample: `key, outputs -> values` of any batch axes. With `bias=`, above 0, samples are
-            nearer to what is likely: $\\sigma e^{-b}$ stands for $\\sigma$, and mixture weights
+            nearer to what is likely: $\sigma e^{-b}$ stands for $\sigma$, and mixture weights
             are those of logits times $1 + b$.
     """
 

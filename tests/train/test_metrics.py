@@ -78,6 +78,8 @@ def test_confusion_and_its_scores(weighting):
             measure = make(C, average=average)
             assert measure.higher_is_better
             np.testing.assert_allclose(measure.value(jnp.float32(wanted)), right, rtol=1e-6)
+            absent = np.pad(wanted, (0, 1))  # a class that never occurs changes nothing
+            np.testing.assert_allclose(measure.value(jnp.float32(absent)), right, rtol=1e-6)
 
 
 def test_f1_is_no_mean_over_batches():
