@@ -315,6 +315,8 @@ def test_what_triggers():
     assert train.triggered([1.0, 2.0, 2.0, 0.5, 0.1], 1)  # once is for good
     assert not train.triggered([1.0, np.nan, np.nan, 0.5], 1)
     assert train.triggered([np.nan, 1.0, 1.0, 2.0], 1)
+    assert train.triggered([None, 1.0, None, 2.0, 2.0], 1)
+    assert not train.triggered([1.0, None, None, 2.0], 1)
 
 
 # --- What is refused.
