@@ -144,8 +144,10 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("kind", WEIGHTS)
-@weightings
+KINDS = [(weighting, "dict") for weighting in WEIGHTINGS] + [("steps", "array"), ("plain", "list")]
+
+
+@pytest.mark.parametrize(("weighting", "kind"), KINDS)
 def test_classes_have_weights(weighting, kind):
     options, weight = WEIGHTINGS[weighting]
     y, k = spoil(Y, K, weight != 0)
