@@ -45,8 +45,8 @@ def ema(decay: float = 0.999) -> Averaging:
     Example:
         >>> from rnnjax import train
         >>> averaging = train.ema(0.99)
-        >>> [round(float(averaging.rate(count)), 4) for count in (0, 90, 10000)]
-        [0.9, 0.09, 0.01]
+        >>> tuple(round(float(averaging.rate(count)), 4) for count in (0, 90, 10000))
+        (0.9, 0.09, 0.01)
     """
     decay = _checks.real("ema", "decay", decay)
     if not 0.0 < decay < 1.0:
@@ -90,11 +90,11 @@ def nt_asgd(patience: int = 5) -> Averaging:
     return Averaging(lambda count: 1 / (as_float(count) + 1), patience)
 
 
-def triggered(losses: Sequence[float], patience: int) -> bool:
+def triggered(losses: Sequence[float | None], patience: int) -> bool:
     """Whether averaging has begun: some loss was worse than the best of long enough before.
 
     True once a loss is above the least of those more than `patience` epochs before it, and from
-    then on. Losses that are NaN do not count.
+    then on. Losses that are NaN do not count, and epochs without any, None, are passed over.
 
     Args:
         losses: validation losses so far, oldest first; lower is better.
@@ -116,6 +116,7 @@ def triggered(losses: Sequence[float], patience: int) -> bool:
     algorithm 1.
     """
     patience = _checks.size("triggered", "patience", patience)
+    losses = [loss for loss in losses if loss is not None]
     best = math.inf
     for loss, before in zip(losses[patience + 1 :], losses, strict=False):
         best = before if before < best else best

@@ -10,6 +10,7 @@ import numpy as np
 from rnnjax import _checks
 from rnnjax._typing import Array, Float, PyTree
 from rnnjax.data.batch import Batch
+from rnnjax.sequence.meshes import follow
 from rnnjax.train.measures import Measure, weights_of
 from rnnjax.train.targets import as_numpy, check_array, refuse_targets, shape_of, values_shape
 
@@ -55,7 +56,7 @@ def class_weighted(measure: Measure, class_weights: Any) -> Measure:
         numbers = last(np.arange(len(table), dtype=np.int32))
         chosen = jnp.minimum(targets, len(table) - 1)[..., None] == numbers
         weight = jnp.where(chosen, last(table.astype(np.float32)), 0).sum(-1)
-        weight = weight * weights_of(batch, targets.shape)
+        weight = weight * follow(weights_of(batch, targets.shape), targets)
         return measure.sums(outputs, batch._replace(weights=weight))
 
     def check(function: str, outputs: PyTree, batch: Batch) -> None:
@@ -116,8 +117,9 @@ def check_labels(function: str, batch: Batch, classes: int | None, outputs: PyTr
     targets = check_array(function, batch.targets, wanted, way_out)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         refuse_targets(function, wanted, targets, way_out, error=TypeError)
-    one_logit = len(outputs.shape) == len(targets.shape) or outputs.shape[-1] == 1
-    there = 2 if one_logit else outputs.shape[-1]
+    shape = shape_of(outputs)
+    one_logit = len(shape) == len(targets.shape) or shape[-1:] == (1,)
+    there = 2 if one_logit or not shape else shape[-1]
     if classes not in (None, there):
         wanted, way_out = f"hold one weight for each of {there} classes", "or give a dict"
         _checks.refuse(function, "class_weights", wanted, classes, way_out)

@@ -39,7 +39,7 @@ def decays(params: PyTree) -> PyTree:
         >>> import jax, rnnjax
         >>> from rnnjax import train
         >>> layer = rnnjax.bidirectional(rnnjax.gru(5))
-        >>> train.decays(layer.init(jax.random.key(0), in_features=3))
+        >>> train.decays(jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features=3)))
         GRUParams(w_ih=True, w_hh=True, b=False, b_hn=False, initial=None)
     """
     return jax.tree_util.tree_map_with_path(is_matrix, params)

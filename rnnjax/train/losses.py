@@ -1,19 +1,18 @@
 """Losses, and what is read off them: measures whose targets are checked before tracing.
 
 ```python
->>> import jax.numpy as jnp
+>>> import jax, jax.numpy as jnp
 >>> from rnnjax import train
 >>> from rnnjax.data import Batch
 >>> xs, logits = jnp.ones((2, 3, 1)), jnp.zeros((2, 3, 4))
 >>> batch = Batch(xs, targets=jnp.array([[1, 2, 3], [0, -1, -1]]), lengths=jnp.array([3, 1]))
->>> sums = train.cross_entropy.sums(logits, batch)
+>>> sums = jax.jit(train.cross_entropy.sums)(logits, batch)
 >>> float(sums.count), round(float(train.perplexity.value(sums)), 4)
 (4.0, 4.0)
 
 ```
 """
 
-import functools
 import math
 
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ import optax
 from rnnjax import _checks
 from rnnjax._typing import Array
 from rnnjax.cells.dtypes import at_least_float32, promote
-from rnnjax.train.measures import Measure, mean_of
+from rnnjax.train.measures import Measure, mean, mean_of
 from rnnjax.train.targets import check_binary, check_classes, check_numbers, one_each
 
 
@@ -32,9 +31,7 @@ def cross_entropies(outputs: Array, targets: Array) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
 
-classes = functools.partial(mean_of, cross_entropies, check=check_classes)
-
-cross_entropy: Measure = classes(name="cross_entropy")
+cross_entropy: Measure = mean_of(cross_entropies, name="cross_entropy", check=check_classes)
 r"""The mean cross entropy of class labels, in nats.
 
 $$ -\log \text{softmax}(y)_k $$
@@ -43,11 +40,13 @@ Outputs are logits, `(B, C)` for sequences or `(B, T, C)` for steps, and targets
 $k$ in 0..C-1, `(B,)` or `(B, T)`. Labels at padding and of weight 0 may be anything.
 """
 
-perplexity: Measure = classes(name="perplexity", value=jnp.exp)
+perplexity: Measure = cross_entropy._replace(
+    name="perplexity", value=lambda sums: jnp.exp(mean(sums))
+)
 """The exponential of the cross entropy over the whole epoch; outputs and targets are the same."""
 
-bits_per_character: Measure = classes(
-    name="bits_per_character", value=lambda mean: mean / math.log(2.0)
+bits_per_character: Measure = cross_entropy._replace(
+    name="bits_per_character", value=lambda sums: mean(sums) / math.log(2.0)
 )
 """The cross entropy in bits instead of nats; outputs and targets are the same."""
 

@@ -214,10 +214,10 @@ def table_measure(
         else:
             predictions = outputs.argmax(-1)
         weight = follow(weights_of(batch, predictions.shape), predictions)
-        targets = jnp.where(weight != 0, targets, jnp.zeros_like(targets)).astype(jnp.int32)
         explicit = jax.sharding.get_abstract_mesh().explicit_axes
         table = jnp.zeros((num_classes, num_classes), weight.dtype)
-        entries = table.at[targets, predictions.astype(jnp.int32)]
+        # Targets that cannot be stand where the weight is 0.
+        entries = table.at[targets.astype(jnp.int32), predictions.astype(jnp.int32)]
         return entries.add(weight, out_sharding=jax.P() if explicit else None)
 
     def check(function: str, outputs: PyTree, batch: Batch) -> None:

@@ -21,14 +21,14 @@ MOST_CORRELATED = 0.999  # nearer to 1, float32 has few digits left for 1 - rho^
 
 
 class MixtureDensity(NamedTuple):
-    """What the end of a model needs that puts out a mixture of Gaussians.
+    r"""What the end of a model needs that puts out a mixture of Gaussians.
 
     Attributes:
         out_features: how many numbers the model puts out at each step.
         loss: the mean negative log-likelihood, in nats; outputs are `(B, out_features)` for
             sequences or `(B, T, out_features)` for steps.
         sample: `key, outputs -> values` of any batch axes. With `bias=`, above 0, samples are
-            nearer to what is likely: $\\sigma e^{-b}$ stands for $\\sigma$, and mixture weights
+            nearer to what is likely: $\sigma e^{-b}$ stands for $\sigma$, and mixture weights
             are those of logits times $1 + b$.
     """
 
@@ -74,10 +74,9 @@ def mixture_density(
         >>> from rnnjax.data import Batch
         >>> mixture = train.mixture_density(5, features=2)
         >>> outputs = jnp.zeros((1, 3, mixture.out_features))
-        >>> mixture.sample(jax.random.key(0), outputs).shape
-        (1, 3, 2)
         >>> batch = Batch(jnp.ones((1, 3, 1)), targets=jnp.zeros((1, 3, 2)))
-        >>> round(float(mixture.loss.value(mixture.loss.sums(outputs, batch))), 2)  # log of 2 pi
+        >>> sums = jax.jit(mixture.loss.sums)(outputs, batch)
+        >>> round(float(mixture.loss.value(sums)), 2)  # the logarithm of 2 pi
         1.84
 
     Reference: Bishop, *Mixture density networks* (1994).
@@ -135,7 +134,7 @@ def handwriting(num_mixtures: int = 20, *, least_scale: float = 1e-3) -> Mixture
         >>> pen = train.handwriting()
         >>> pen.out_features
         121
-        >>> pen.sample(jax.random.key(0), jnp.zeros((4, 121)), bias=1.0).shape
+        >>> jax.jit(pen.sample)(jax.random.key(0), jnp.zeros((4, 121))).shape
         (4, 3)
 
     Reference: Graves, *Generating sequences with recurrent neural networks* (2013), eq. (15-25)
