@@ -137,13 +137,10 @@ def evaluator(
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
     def run(weights: Weights) -> dict[str, Any]:
-        carry = totals = None
+        carry, sums = jax.eval_shape(step, weights, None, source.example())
+        carry, totals = zeros_of(carry) if placer.stateful else None, no_totals(sums)
         for batch in source.batches(0, 0):
-            batch = placer(batch)
-            if totals is None:
-                carry, sums = jax.eval_shape(step, weights, None, batch)
-                totals, carry = no_totals(sums), zeros_of(carry) if placer.stateful else None
-            carry, totals = advance(weights, carry, totals, batch)
+            carry, totals = advance(weights, carry, totals, placer(batch))
         fetched = jax.device_get(values(totals))
         return {measure.name: fetched[measure.name].tolist() for measure in placer.measures}
 

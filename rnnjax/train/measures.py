@@ -13,6 +13,7 @@ from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.sequence.masks import lengths_to_mask
+from rnnjax.sequence.meshes import follow
 
 
 class Mean(NamedTuple):
@@ -95,7 +96,7 @@ def mean_of(
     def sums(outputs: PyTree, batch: Batch) -> Mean:
         like = jax.eval_shape(function, outputs, batch.targets)
         lead = check_values(title, like, batch)
-        weight = weights_of(batch, lead)
+        weight = follow(weights_of(batch, lead), outputs)
         valid = weight != 0
         blank = lambda tree: jax.tree.map(lambda a: keep(valid, a, zeros_like(a)), tree)
         values = function(blank(outputs), blank(batch.targets))
