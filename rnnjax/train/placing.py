@@ -7,7 +7,7 @@ import jax
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
-from rnnjax.data.checks import check_batch
+from rnnjax.data.checks import check_batch, check_numbers_of
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Model, Weights
 
@@ -31,6 +31,7 @@ class Placer:
         self.function, self.model, self.measures = function, model, measures
         self.weights = jax.eval_shape(lambda: weights)
         self.stateful, self.sharding, self.checked = stateful, sharding, False
+        self.checks = tuple(dict.fromkeys(measure.check for measure in measures))
         self.outputs: dict[Any, PyTree] = {}  # by the shapes of a batch
 
     def twin(self, *, stateful: bool) -> "Placer":
@@ -52,15 +53,21 @@ class Placer:
 
     def check(self, batch: Batch) -> None:
         """Refuse a batch that cannot be right; also whole data."""
-        check_batch(self.function, batch)
+        leaves, structure = jax.tree.flatten(batch)
+        known = (structure, *((getattr(a, "shape", 0), getattr(a, "dtype", 0)) for a in leaves))
+        if known in self.outputs:
+            check_numbers_of(self.function, batch)
+        else:
+            check_batch(self.function, batch)
+            self.outputs[known] = self.said_of(batch)
+        for check in self.checks:
+            check(self.function, self.outputs[known], batch)
+
+    def said_of(self, batch: Batch) -> PyTree:
+        """The shapes of what the model says of a batch."""
         if self.stateful and batch.resets is None:
             way_out = "rnnjax.data.windows makes such batches"
             wanted = "say where streams begin in stateful training"
             _checks.refuse(self.function, "resets", wanted, None, way_out)
-        leaves, structure = jax.tree.flatten(batch)
-        shapes = (structure, *((leaf.shape, str(leaf.dtype)) for leaf in leaves))
-        if shapes not in self.outputs:
-            run = lambda weights, batch: self.model.apply(weights, batch, None, None).outputs
-            self.outputs[shapes] = jax.eval_shape(run, self.weights, batch)
-        for measure in self.measures:
-            measure.check(self.function, self.outputs[shapes], batch)
+        run = lambda weights, batch: self.model.apply(weights, batch, None, None).outputs
+        return jax.eval_shape(run, self.weights, batch)

@@ -1,6 +1,6 @@
 """What training keeps from step to step, all of it arrays."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,6 @@ import optax
 from rnnjax._typing import Array, PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.train.models import Model, Weights
-
-Tree = TypeVar("Tree")
-
 
 class Bad(NamedTuple):
     """Batches whose loss or gradient was not finite; they changed nothing.
@@ -106,7 +103,7 @@ def init_state(
         (0, (3, 12))
     """
     key_weights, key_noise = jax.random.split(key)
-    weights = copied(model.init(key_weights, batch) if weights is None else weights)
+    weights = Weights(*copied(model.init(key_weights, batch) if weights is None else weights))
     carry = None
     if stateful:
         like = lambda weights, batch: model.apply(weights, batch, None, key_noise).carry
@@ -131,6 +128,7 @@ def init_state(
     )
 
 
-def copied(tree: Tree) -> Tree:
+@jax.jit
+def copied(tree: PyTree) -> PyTree:
     """Arrays of their own: what the step is given, it takes the memory of."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+    return jax.tree.map(jnp.copy, tree)
