@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 import rnnjax
-from rnnjax import data, train
+from rnnjax import data, plots, train
 
 HERE = pathlib.Path(__file__).parent
 SPEAKERS, HIDDEN, BATCH, MEMBERS = 9, 48, 30, 3
@@ -209,10 +209,10 @@ def main():
     counts = np.zeros((SPEAKERS, SPEAKERS), int)
     for said_by_one in answers(snapshots, test):
         np.add.at(counts, (test.labels, said_by_one), 1)
-    title = f"{len(accuracy)} seeds, {len(test.labels)} test utterances each"
     output = arguments.output
     print("wrote", pictures.curves(output / "speaker_curves.png", losses, histories, PUBLISHED))
-    print("wrote", pictures.confusion(output / "speaker_confusion.png", counts, title))
+    confusion = plots.confusion(counts, [f"speaker {n + 1}" for n in range(SPEAKERS)])
+    print("wrote", pictures.save(confusion, output / "speaker_confusion.png"))
 
 
 if __name__ == "__main__":
