@@ -48,6 +48,7 @@ class Job(NamedTuple):
         source: where batches come from.
         validate: `weights -> values by name`; None without validation data.
         measures: by the names that they have in the history.
+        names: those of the history that have one number in each epoch.
         monitor: the name in the history that says which epoch was best.
         epochs: how many in all, those before a resumption included.
         callbacks: in the order in which they are called.
@@ -63,6 +64,7 @@ class Job(NamedTuple):
     source: Source
     validate: Callable[[Weights], dict[str, Any]] | None
     measures: dict[str, Measure]
+    names: tuple[str, ...]
     monitor: str
     epochs: int
     callbacks: tuple[Callback, ...]
@@ -178,7 +180,11 @@ class Run:
         values, bad = jax.device_get((self.job.values(self.totals), self.state.bad))
         if bad.in_row >= self.job.max_bad:
             self.refuse_more(int(bad.since))
-        return {name: values[name].tolist() for name in (*self.job.measures, "tokens")}
+        values = {name: values[name].tolist() for name in (*self.job.measures, "tokens")}
+        before = self.history.entries[-1]["skipped"] if self.history.entries else 0
+        if int(bad.total) - before == self.index:  # a mean of nothing would be 0, the best of all
+            values |= {name: math.nan for name in self.job.names if name in self.job.measures}
+        return values
 
     def refuse_more(self, since: int) -> None:
         """Say which batches were bad, and where the last good checkpoint is."""
