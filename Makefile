@@ -7,7 +7,7 @@ NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
 LEARNING := adding_problem copy_memory pixel_digits
 
-.PHONY: demo learning test native lint parity bench bench-smoke docs dev clean
+.PHONY: demo learning pictures test native lint parity bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -15,6 +15,9 @@ demo: $(VENV)/.examples
 # About half an hour on two cores; `LEARNING_ARGS=--quick` is a smoke run.
 learning: $(VENV)/.examples
 	set -e; for name in $(LEARNING); do $(BIN)/python examples/$$name.py $(LEARNING_ARGS); done
+
+pictures: $(VENV)/.examples
+	$(BIN)/python examples/pictures_of_a_network.py $(PICTURES_ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
@@ -41,11 +44,13 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/fit_overhead.py
 
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --quick --out benchmarks/output
 	$(BIN)/python benchmarks/linear.py --quick
 	$(BIN)/python benchmarks/chunkwise.py --quick
+	$(BIN)/python benchmarks/fit_overhead.py --quick
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,6 +1,7 @@
 """One task by several methods: compiled ahead of time, compared, timed in turns, and a table."""
 
 import argparse
+import functools
 import pathlib
 import random
 import statistics
@@ -57,15 +58,26 @@ def check(programs: dict[str, Any], arguments: Any, error: float) -> None:
 
 
 def measure(programs: dict[str, Any], arguments: Any, rounds: int) -> dict[str, float]:
-    """Median seconds of each, in an order that is drawn anew each round."""
-    times: dict[str, list[float]] = {name: [] for name in programs}
+    """Median seconds of each."""
+
+    def timed(program: Any) -> float:
+        begin = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        return time.perf_counter() - begin
+
+    runs = {name: functools.partial(timed, program) for name, program in programs.items()}
+    return in_turns(runs, rounds)
+
+
+def in_turns(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median of what each returns, in an order that is drawn anew each round."""
+    values: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
-        for name in random.sample(sorted(programs), len(programs)):
-            begin = time.perf_counter()
-            jax.block_until_ready(programs[name](*arguments))
+        for name in random.sample(sorted(runs), len(runs)):
+            value = runs[name]()
             if turn:  # the first is for caches
-                times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+                values[name].append(value)
+    return {name: statistics.median(taken) for name, taken in values.items()}
 
 
 def write(

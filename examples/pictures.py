@@ -37,22 +37,6 @@ def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references:
     return save(figure, path)
 
 
-def confusion(path: pathlib.Path, counts: np.ndarray, title: str):
-    """Who was taken for whom: shares of each row as colour, counts as numbers."""
-    figure, axes = plt.subplots(figsize=(5.4, 5), layout="constrained")
-    shares = counts / counts.sum(1, keepdims=True)
-    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.15)  # the root shows the few errors
-    for row, column in np.argwhere(counts > 0):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    ticks = np.arange(len(counts))
-    axes.set_xticks(ticks, ticks + 1)
-    axes.set_yticks(ticks, ticks + 1)
-    axes.set(xlabel="taken for speaker", ylabel="speaker", title=title)
-    axes.spines[:].set_visible(False)
-    return save(figure, path)
-
-
 def learning(path: pathlib.Path, curves: dict, every: int, report):
     """What each cell learns, over steps of training: every seed thin, their mean thick.
 

@@ -7,18 +7,15 @@ next letter of a text, and one that writes digits in reverse with attention.
 """
 
 import argparse
-import functools
 import pathlib
-from typing import Any, NamedTuple
 
 import datasets
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import rnnjax
-from rnnjax import plots
+from rnnjax import data, plots, train
 
 HERE = pathlib.Path(__file__).parent
 TEXT = """It was the best of times, it was the worst of times, it was the age of wisdom, it was the
@@ -39,91 +36,45 @@ def main():
         print(path, f"{path.stat().st_size / 1000:.0f} kB")
 
 
-class Network(NamedTuple):
-    """A cell, and a dense layer over its outputs."""
-
-    cell: Any
-    w: Any
-
-
-def network(key, cell, in_features, out_features):
-    key_cell, key_w = jax.random.split(key)
-    w = jax.nn.initializers.glorot_uniform()(key_w, (cell.out_features, out_features))
-    return Network(cell.init(key_cell, in_features), w)
-
-
-def trainer(loss, rate=0.005):
-    """A step of Adam for `loss(params, *batch)`; state is params and optimiser state."""
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
-
-    @jax.jit
-    def step(state, *batch):
-        params, opt_state = state
-        value, grads = jax.value_and_grad(loss)(params, *batch)
-        updates, opt_state = optimiser.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), value
-
-    return lambda params: (params, optimiser.init(params)), step
-
-
 def digits():
     """Read digits in 8 lines of 8 pixels; 1,437 train and 360 test, as in `pixel_digits.py`."""
-    data = datasets.digits()
-    xs = jnp.asarray(data.xs.reshape(-1, 8, 8).swapaxes(0, 1))  # (T, B, D)
-    labels = jnp.asarray(data.labels)
-    cell = rnnjax.gru(32)
-
-    def logits(params, xs):
-        _, ys = rnnjax.unroll(cell, params.cell, xs)
-        return ys[-1] @ params.w
-
-    def loss(params, xs, labels):
-        each = optax.softmax_cross_entropy_with_integer_labels(logits(params, xs), labels)
-        return each.mean()
-
-    @jax.jit
-    def measure(params, xs, labels):
-        said = logits(params, xs).argmax(-1)
-        return loss(params, xs, labels), (said == labels).mean(), said
-
-    begin, step = trainer(loss)
-    state, rng = begin(network(jax.random.key(0), cell, 8, 10)), np.random.default_rng(0)
-    history = []
-    for epoch in range(1, 26):
-        for rows in rng.permutation(1437)[:1408].reshape(22, 64):
-            state, _ = step(state, xs[:, rows], labels[rows])
-        train = measure(state[0], xs[:, :1437], labels[:1437])
-        *test, said = measure(state[0], xs[:, 1437:], labels[1437:])
-        names = ("loss", "accuracy", "val_loss", "val_accuracy")
-        history.append({"epoch": epoch} | dict(zip(names, [*train[:2], *test], strict=True)))
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (np.asarray(labels[1437:]), np.asarray(said)), 1)
-    return {"curves": plots.curves(history), "confusion": plots.confusion(counts)}
+    images = datasets.digits()
+    lines = images.xs.reshape(-1, 8, 8)  # (N, T, D)
+    test = (lines[1437:], images.labels[1437:])
+    trained = train.fit(
+        train.from_layer(rnnjax.gru(32), pool=train.last_step, head=rnnjax.dense(10)),
+        (lines[:1437], images.labels[:1437]),
+        loss=train.cross_entropy,
+        metrics=[train.accuracy],
+        optimizer=train.adamw(0.005),
+        key=jax.random.key(0),
+        epochs=25,
+        batch_size=64,
+        validation=test,
+    )
+    counts = train.evaluate(trained, test, [train.confusion(10)])["confusion"]
+    return {"curves": plots.curves(trained.history), "confusion": plots.confusion(counts)}
 
 
 def letters():
     """Foretell the next letter of a text, with an LSTM."""
     alphabet = sorted(set(TEXT))
-    codes = jnp.array([alphabet.index(letter) for letter in TEXT], jnp.int32)
-    one_hot = functools.partial(jax.nn.one_hot, num_classes=len(alphabet))
-    cell = rnnjax.lstm(32)
-
-    def loss(params, text):
-        _, ys = rnnjax.unroll(cell, params.cell, one_hot(text[:-1]))
-        logits = ys @ params.w
-        return optax.softmax_cross_entropy_with_integer_labels(logits, text[1:]).mean()
-
-    begin, step = trainer(loss, rate=0.01)
-    state = begin(network(jax.random.key(1), cell, len(alphabet), len(alphabet)))
-    rng = np.random.default_rng(1)
-    for start in rng.integers(0, len(TEXT) - 61, (200, 8)):
-        windows = start + np.arange(61)[:, None]  # (T, B)
-        state, _ = step(state, codes[windows])
-    params = state[0].cell
-    shown = one_hot(jnp.array([alphabet.index(letter) for letter in SHOWN], jnp.int32))
-    whole = one_hot(codes)
+    codes_of = lambda text: np.array([alphabet.index(letter) for letter in text], np.int32)
+    count, cell = len(alphabet), rnnjax.lstm(32)
+    trained = train.fit(
+        rnnjax.stack(rnnjax.embedding(count, 16), cell, rnnjax.dense(count)),
+        data.windows(codes_of(TEXT), batch_size=4, num_steps=36),
+        loss=train.cross_entropy,
+        metrics=[train.bits_per_character],
+        optimizer=train.adamw(0.01),
+        key=jax.random.key(1),
+        epochs=100,
+        progress=False,
+    )
+    vectors, params, _ = trained.params
+    whole = vectors.w[codes_of(TEXT)]
     return {
-        "gates": plots.gates(cell, params, shown, tokens=SHOWN),
+        "gates": plots.gates(cell, params, vectors.w[codes_of(SHOWN)], tokens=SHOWN),
         "time_constants": plots.time_constants(cell, params, whole),
         "saturation": plots.saturation(cell, params, whole),
     }
@@ -163,19 +114,21 @@ def reversal():
         clock = jnp.broadcast_to(jnp.eye(steps)[:, None], (*codes.shape, steps))
         _, asked = rnnjax.unroll(writer, wrote, clock)
         weights = jax.nn.softmax(jnp.einsum("tbh,hk,sbk->bts", asked, w_key, memory))
-        return jnp.einsum("bts,sbk->tbk", weights, memory) @ w_out, weights
+        return jnp.einsum("bts,sbk->btk", weights, memory) @ w_out, weights
 
-    def loss(params, codes):
-        logits, _ = run(params, codes)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, codes[::-1]).mean()
-
-    begin, step = trainer(loss, rate=0.01)
-    state, rng = begin(init(jax.random.key(3))), np.random.default_rng(3)
-    for codes in rng.integers(0, 10, (400, steps, 32), dtype=np.int32):
-        state, _ = step(state, jnp.asarray(codes))
-    codes = jax.random.randint(jax.random.key(4), (steps, 1), 0, 10)
-    logits, weights = run(state[0], codes)
-    read, written = codes[:, 0].tolist(), logits[:, 0].argmax(-1).tolist()
+    codes = np.random.default_rng(3).integers(0, 10, (12_800, steps), dtype=np.int32)
+    trained = train.fit(
+        train.from_functions(init, lambda params, batch, key: run(params, batch.xs.T)[0]),
+        (codes, codes[:, ::-1]),
+        loss=train.cross_entropy,
+        metrics=[train.accuracy],
+        optimizer=train.adamw(0.01),
+        key=jax.random.key(3),
+        epochs=1,
+    )
+    asked = jax.random.randint(jax.random.key(4), (steps, 1), 0, 10)
+    logits, weights = run(trained.params, asked)
+    read, written = asked[:, 0].tolist(), logits[0].argmax(-1).tolist()
     return {"attention": plots.attention(weights[0], read, written)}
 
 

@@ -114,6 +114,20 @@ def check_lengths(function: str, lengths: Any, num_rows: int, num_steps: int) ->
     if lengths.shape != (num_rows,):
         way_out = "give one length per row"
         _checks.refuse(function, "lengths", f"have shape {(num_rows,)}", lengths.shape, way_out)
+    check_range(function, lengths, num_steps)
+
+
+def check_numbers_of(function: str, batch: Batch) -> None:
+    """What `check_batch` says of numbers, for a batch of shapes that it has seen."""
+    if batch.lengths is not None:
+        num_steps = jax.tree.leaves(batch.xs)[0].shape[1]
+        check_range(function, np.asarray(batch.lengths), num_steps)
+    if batch.weights is not None:
+        check_amounts(function, "weights", np.asarray(batch.weights))
+
+
+def check_range(function: str, lengths: np.ndarray, num_steps: int) -> None:
+    """Valid steps lie within 0..T."""
     bad = np.flatnonzero((lengths < 0) | (lengths > num_steps))
     if bad.size:
         got = f"{lengths[bad[0]]} at row {bad[0]}"
@@ -136,9 +150,9 @@ def check_weights(
 def check_amounts(function: str, argument: str, values: np.ndarray) -> None:
     """Finite numbers that are not negative."""
     check_numbers(function, argument, values)
-    bad = np.argwhere(~(np.isfinite(values) & (values >= 0)))
-    if bad.size:
-        at = tuple(bad[0].tolist())
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0].tolist())
         got = f"{values[at]} at {at}"
         wanted = "be finite and not negative"
         _checks.refuse(function, argument, wanted, got, "a weight of 0 leaves out")

@@ -58,7 +58,7 @@ def windows(
     Example:
         >>> import numpy as np
         >>> data = windows(np.arange(8), batch_size=2, num_steps=2, shuffle=False)
-        >>> [batch.xs.tolist() for batch in data]
+        >>> list(batch.xs.tolist() for batch in data)
         [[[0, 1], [3, 4]], [[2, 3], [5, 6]]]
         >>> data[1].targets.tolist(), data[1].lengths.tolist(), data[0].resets.tolist()
         ([[3, 4], [6, 7]], [1, 2], [[True, False], [True, False]])

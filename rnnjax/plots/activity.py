@@ -76,7 +76,7 @@ def gates(
         >>> cell = rnnjax.gru(8)
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> figure = rnnjax.plots.gates(cell, params, jnp.ones((5, 3)), tokens="hello")
-        >>> [axes.get_title("left") for axes in figure.axes[:2]]
+        >>> list(axes.get_title("left") for axes in figure.axes[:2])
         ['reset gate r: how much of the past the candidate sees', 'update gate z: how much is kept']
     """
     values, steps = one_sequence(cell, params, xs, length)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VALIDATION = "val_"
+BOOKKEEPING = ("step", "seconds")
 LOG_FROM = 30.0  # the largest value over the smallest
 HIGHER_IS_BETTER = ("accuracy", "acc", "f1", "auc", "precision", "recall", "bleu", "r2")
 
@@ -43,7 +44,8 @@ def curves(
             values that there are not: lines go on behind them. A name `"epoch"` gives the numbers
             of the epochs in a mapping, too; without it they count from 1.
         names: the measures to draw, in this order; `"loss"` brings `"val_loss"` along. None means
-            all.
+            all but steps and seconds, what never changes, and what is a table, such as a
+            confusion matrix.
         higher_is_better: of which measures the best value is the highest; None means those with
             one of the words accuracy, acc, f1, auc, precision, recall, bleu and r2 in their names.
 
@@ -90,7 +92,7 @@ def check_history(history: Any) -> tuple[np.ndarray, dict[str, Curve]]:
         way_out = 'give {"loss": [...]} or [{"epoch": 1, "loss": ...}, ...]'
         got = _checks.kind(history)
         _checks.refuse("curves", "history", wanted, got, way_out, error=TypeError)
-    lines = {name: check_line(name, values) for name, values in table.items()}
+    lines = {n: check_line(n, values) for n, values in table.items() if not is_table(values)}
     given = lines.pop("epoch", None)
     if not lines or not next(iter(lines.values())).size:
         way_out = "draw it after an epoch"
@@ -130,10 +132,24 @@ def check_line(name: str, values: Any) -> np.ndarray:
     return line
 
 
+def is_table(values: Any) -> bool:
+    """Whether there is a table for each epoch."""
+    rows = [row for row in values if row is not None] if isinstance(values, list) else []
+    return bool(rows) and all(isinstance(row, list) and isinstance(row[0], list) for row in rows)
+
+
+def tells(name: str, curve: Curve) -> bool:
+    """Whether a curve is worth a panel that nobody asked for."""
+    if name in BOOKKEEPING:
+        return False
+    values = curve.training
+    return curve.validation is not None or values is None or len(values) < 2 or np.ptp(values) != 0
+
+
 def check_names(argument: str, names: Any, found: Mapping[str, Curve]) -> list[str]:
     """The measures that are named, without their prefix; all for None."""
     if names is None:
-        return list(found)
+        return [name for name in found if tells(name, found[name])] or list(found)
     if isinstance(names, str) or not isinstance(names, Iterable):
         got, way_out = _checks.kind(names), 'give ["loss"]'
         _checks.refuse("curves", argument, "be a list of names", got, way_out, error=TypeError)

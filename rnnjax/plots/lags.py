@@ -105,7 +105,7 @@ def gradient_by_lag(
         >>> cells = {"LSTM": rnnjax.lstm(8), "GRU": rnnjax.gru(8)}
         >>> made = {name: (c, c.init(jax.random.key(0), 3)) for name, c in cells.items()}
         >>> figure = rnnjax.plots.gradient_by_lag(made, jnp.ones((20, 2, 3)))
-        >>> [text.get_text() for text in figure.axes[0].texts]
+        >>> list(text.get_text() for text in figure.axes[0].texts)
         ['LSTM', 'GRU']
 
     Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*

@@ -56,7 +56,7 @@ def attention(
     Example:
         >>> import rnnjax
         >>> figure = rnnjax.plots.attention([[0.9, 0.1], [0.2, 0.8]], ["un", "chat"], ["a", "cat"])
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        >>> list(label.get_text() for label in figure.axes[0].get_yticklabels())
         ['a', 'cat']
 
     Reference: Bahdanau, Cho & Bengio, *Neural machine translation by jointly learning to align and

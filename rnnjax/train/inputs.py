@@ -25,14 +25,23 @@ def spec_of(model: Model, params: PyTree, batch: Batch | None) -> PyTree:
 def check_inputs(function: str, spec: PyTree, batch: Batch) -> None:
     """Refuse inputs that lack axes of batch, time or features, and tokens without a vector."""
     leaves = jax.tree_util.tree_leaves_with_path(batch.xs)
-    specs = jax.tree.leaves(spec, is_leaf=lambda node: isinstance(node, InputSpec))
+    specs = jax.tree.leaves(spec, is_leaf=is_spec)
     if spec is ANY_INPUT or len(specs) != len(leaves):
         return  # trees of another structure are refused by the layer
     for (path, x), one in zip(leaves, specs, strict=True):
-        name = "xs" + jax.tree_util.keystr(path)
-        check_axes(function, name, x, one)
-        if one.below is not None:
-            check_tokens(function, name, x, batch.lengths, one.below)
+        check_axes(function, "xs" + jax.tree_util.keystr(path), x, one)
+    check_tokens_of(function, spec, batch)
+
+
+def check_tokens_of(function: str, spec: PyTree, batch: Batch) -> None:
+    """What `check_inputs` says of numbers, for a batch of shapes that it has seen."""
+    if is_spec(spec) and spec.below is not None:
+        check_tokens(function, "xs", batch.xs, batch.lengths, spec.below)
+
+
+def is_spec(node: Any) -> bool:
+    """Whether this speaks of one input."""
+    return isinstance(node, InputSpec)
 
 
 def check_axes(function: str, name: str, x: Any, spec: InputSpec) -> None:

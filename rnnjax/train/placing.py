@@ -9,8 +9,8 @@ from jax.sharding import NamedSharding
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
-from rnnjax.data.checks import check_batch
-from rnnjax.train.inputs import check_inputs, spec_of
+from rnnjax.data.checks import check_batch, check_numbers_of
+from rnnjax.train.inputs import check_inputs, check_tokens_of, spec_of
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Model, Weights
 
@@ -35,6 +35,7 @@ class Placer:
         self.weights = jax.eval_shape(lambda: weights)
         self.spec = spec_of(model, self.weights.params, None)
         self.stateful, self.sharding, self.checked = stateful, sharding, False
+        self.checks = tuple(dict.fromkeys(measure.check for measure in measures))
         self.rows: int | None = None  # of every batch, where rows go on from batch to batch
         self.outputs: dict[Any, PyTree] = {}  # by the shapes of a batch
 
@@ -44,39 +45,40 @@ class Placer:
 
     def accept(self, example: Batch, whole: Batch | None) -> None:
         """Check the whole data where they are there, and an example of batches where not."""
-        if whole is not None:
-            self.check(whole)
-            self.check_rows(example)
-        else:
-            self.check_each(example)
+        self.check(example if whole is None else whole)
+        self.check_rows(example)
         self.checked = whole is not None
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch, on its devices."""
-        if not self.checked:
-            self.check_each(batch)
+        if not self.checked and not self.check(batch):
+            self.check_rows(batch)
         return batch if self.sharding is None else jax.device_put(batch, self.sharding)
 
-    def check_each(self, batch: Batch) -> None:
-        """Refuse a batch that cannot be right, or has no place."""
-        self.check(batch)
-        self.check_rows(batch)
+    def check(self, batch: Batch) -> bool:
+        """Refuse what cannot be right, also whole data; say whether its shapes were known."""
+        leaves, structure = jax.tree.flatten(batch)
+        shapes = (structure, *((getattr(a, "shape", 0), getattr(a, "dtype", 0)) for a in leaves))
+        known = shapes in self.outputs
+        if known:
+            check_numbers_of(self.function, batch)
+            check_tokens_of(self.function, self.spec, batch)
+        else:
+            check_batch(self.function, batch)
+            check_inputs(self.function, self.spec, batch)
+            self.outputs[shapes] = self.said_of(batch)
+        for check in self.checks:
+            check(self.function, self.outputs[shapes], batch)
+        return known
 
-    def check(self, batch: Batch) -> None:
-        """Refuse what cannot be right; also in whole data."""
-        check_batch(self.function, batch)
+    def said_of(self, batch: Batch) -> PyTree:
+        """The shapes of what the model says of a batch."""
         if self.stateful and batch.resets is None:
             way_out = "rnnjax.data.windows makes such batches"
             wanted = "say where streams begin in stateful training"
             _checks.refuse(self.function, "resets", wanted, None, way_out)
-        check_inputs(self.function, self.spec, batch)
-        leaves, structure = jax.tree.flatten(batch)
-        shapes = (structure, *((leaf.shape, str(leaf.dtype)) for leaf in leaves))
-        if shapes not in self.outputs:
-            run = lambda weights, batch: self.model.apply(weights, batch, None, None).outputs
-            self.outputs[shapes] = jax.eval_shape(run, self.weights, batch)
-        for measure in self.measures:
-            measure.check(self.function, self.outputs[shapes], batch)
+        run = lambda weights, batch: self.model.apply(weights, batch, None, None).outputs
+        return jax.eval_shape(run, self.weights, batch)
 
     def check_rows(self, batch: Batch) -> None:
         """Refuse a number of rows that the carry has not, or that devices cannot share."""

@@ -113,7 +113,10 @@ class Run:
         self.saved_step: int | None = None
         self.path: Any = None
         self.seconds = 0.0  # of this epoch before a resumption
-        self.began = time.perf_counter()  # of this epoch, had it not been interrupted
+        # When this epoch began, and when it would have, had it not been interrupted; the last look.
+        self.started = self.began = self.looked = time.perf_counter()
+        self.first = 0  # batch since then
+        self.skipped = 0  # batches, at the last look
 
     def stop(self, reason: str) -> None:
         """End the run after this moment; the reason is returned by `fit`."""
@@ -156,34 +159,34 @@ class Run:
 
     def one_epoch(self, signals: Interruption, progress: Quiet) -> None:
         """Train on what is left of an epoch, and end it if nothing stops it before."""
-        looked = started = time.perf_counter()
-        self.began, first = started - self.seconds, self.index
+        self.first, self.started = self.index, time.perf_counter()
+        self.began = self.started - self.seconds
         progress.begin(self.epoch + 1, self.job.source.steps, self.index)
         for batch in self.job.source.batches(self.epoch, self.index):
             batch = self.job.place(batch)
             self.state, self.totals = self.job.advance(self.state, self.totals, batch)
             self.index += 1
             self.step += 1
-            if time.perf_counter() - looked > TICK:
-                values = self.look()
-                looked = time.perf_counter()
-                tokens = values.pop("tokens") * (self.index - first) / self.index
-                progress.show(self.index, values, tokens / (looked - started))
+            if time.perf_counter() - self.looked > TICK:
+                values = self.look(progress)
                 self.each(lambda callback, values=values: callback.on_tick(self, values))
             if signals.name is not None or self.reason is not None:
                 return
             self.save_on_the_way()
         self.end_epoch(progress)
 
-    def look(self) -> dict[str, Any]:
-        """What was added up so far; raises where too many batches were bad."""
+    def look(self, progress: Quiet) -> dict[str, Any]:
+        """Fetch what was added up so far, and show it."""
         values, bad = jax.device_get((self.job.values(self.totals), self.state.bad))
         if bad.in_row >= self.job.max_bad:
             self.refuse_more(int(bad.since))
-        values = {name: values[name].tolist() for name in (*self.job.measures, "tokens")}
+        self.looked, self.skipped = time.perf_counter(), int(bad.total)
+        tokens = values.pop("tokens") * (self.index - self.first) / self.index
+        values = {name: values[name].tolist() for name in self.job.measures}
         before = self.history.entries[-1]["skipped"] if self.history.entries else 0
-        if int(bad.total) - before == self.index:  # a mean of nothing would be 0, the best of all
-            values |= {name: math.nan for name in self.job.names if name in self.job.measures}
+        if self.skipped - before == self.index:  # a mean of nothing would be 0, the best of all
+            values |= {name: math.nan for name in self.job.measures if name in self.job.names}
+        progress.show(self.index, values, tokens / (self.looked - self.started))
         return values
 
     def refuse_more(self, since: int) -> None:
@@ -205,15 +208,13 @@ class Run:
 
     def end_epoch(self, progress: Quiet) -> None:
         """Measure, note, and go on to the next epoch."""
-        values = self.look()
-        del values["tokens"]
+        values = self.look(progress)
         if self.job.validate is not None:
             values |= {f"val_{k}": v for k, v in self.job.validate(self.weights).items()}
         self.epoch += 1
         self.index = 0
         entry = {"epoch": self.epoch, "step": self.step, **values}
-        entry["scale"] = self.scale
-        entry["skipped"] = int(jax.device_get(self.state.bad.total))
+        entry |= {"scale": self.scale, "skipped": self.skipped}
         entry["seconds"] = time.perf_counter() - self.began
         self.totals, self.seconds = copied(self.fresh_totals), 0.0
         self.history.entries.append(entry)
@@ -258,6 +259,9 @@ class Run:
         due = self.job.checkpoints
         if due is None or self.saved_step == self.step:
             return
+        bad = jax.device_get(self.state.bad)
+        if bad.in_row >= self.job.max_bad:
+            self.refuse_more(int(bad.since))
         record = {
             "epoch": self.epoch,
             "index": self.index,

@@ -1,6 +1,6 @@
 """What training keeps from step to step, all of it arrays."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,6 @@ from rnnjax.train.inputs import check_inputs, spec_of
 from rnnjax.train.models import Model, Weights
 from rnnjax.train.modules import as_model
 from rnnjax.train.options import Options, check_options
-
-Tree = TypeVar("Tree")
 
 
 class Bad(NamedTuple):
@@ -140,7 +138,7 @@ def start(
     key_weights, key_noise = jax.random.split(key)
     if weights is not None:
         check_weights(function, weights, jax.eval_shape(model.init, key_weights, batch))
-    weights = copied(model.init(key_weights, batch) if weights is None else weights)
+    weights = Weights(*copied(model.init(key_weights, batch) if weights is None else weights))
     carry = None
     if stateful:
         like = lambda weights, batch: model.apply(weights, batch, None, key_noise).carry
@@ -197,6 +195,7 @@ def first_difference(name: str, got: PyTree, wanted: PyTree) -> tuple[str, PyTre
     return name, got, wanted
 
 
-def copied(tree: Tree) -> Tree:
+@jax.jit
+def copied(tree: PyTree) -> PyTree:
     """Arrays of their own: what the step is given, it takes the memory of."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+    return jax.tree.map(jnp.copy, tree)

@@ -121,11 +121,14 @@ def check_values(
     function: str, wanted: str, batch: Batch, lead: tuple[int, ...], bad: Any, way_out: str
 ) -> None:
     """Name the first target that counts and is `bad`, where numbers can be seen."""
-    valid = counted(batch, lead)
-    if valid is None or not _checks.is_concrete(batch.targets):
+    if not _checks.is_concrete(batch.targets):
         return
     targets = as_numpy(batch.targets)
-    wrong = bad(targets) & valid.reshape(*lead, *(1,) * (targets.ndim - len(lead)))
+    wrong = bad(targets)
+    valid = counted(batch, lead) if wrong.any() else None  # most batches are right
+    if valid is None:
+        return
+    wrong &= valid.reshape(*lead, *(1,) * (targets.ndim - len(lead)))
     if wrong.any():
         place = np.unravel_index(np.argmax(wrong), wrong.shape)
         names = zip(("row", "step"), place[: len(lead)], strict=False)

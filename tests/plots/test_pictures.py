@@ -312,3 +312,12 @@ def test_matplotlib_is_asked_for_by_name(monkeypatch, name):
         f"{name}: `matplotlib` must be installed, got nothing; "
         "install it with pip install rnnjax[plots]."
     )
+
+
+def test_curves_of_a_history_of_fit_show_what_was_measured():
+    entry = {"scale": 1.0, "skipped": 0, "confusion": [[1, 0], [0, 2]]}
+    rows = [entry | {"epoch": n, "step": 9 * n, "loss": 1 / n, "seconds": 0.1 * n} for n in (1, 2)]
+    titles = lambda rows: [a.get_title("left") for a in plots.curves(rows).axes]
+    assert titles(rows) == ["loss"]
+    assert titles([rows[0], rows[1] | {"scale": 0.5}]) == ["scale", "loss"]
+    assert len(plots.curves(rows, names=["step", "skipped"]).axes) == 2
