@@ -11,6 +11,7 @@ import sys
 import time
 
 import jax
+
 import turns
 
 HERE = pathlib.Path(__file__).parent

@@ -1,5 +1,6 @@
 """Argument checks. One format: function, argument, wanted, got, way out."""
 
+import inspect
 import math
 import numbers
 from collections.abc import Callable
@@ -27,8 +28,10 @@ def kind(value: Any) -> str:
     """A value in a few words: its dtype and shape, or its type."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} of shape {tuple(value.shape)}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
     text = f"{type(value).__name__} {value!r}"
-    return text if len(text) <= 80 else f"a {type(value).__name__}"
+    return text if len(text) <= 80 and " at 0x" not in text else f"a {type(value).__name__}"
 
 
 def is_concrete(value: Any) -> bool:
@@ -97,6 +100,29 @@ def function(
         way_out = f"pass the function itself, such as {such_as}"
         refuse(caller, argument, "be a function", kind(value), way_out, error=TypeError)
     return value
+
+
+def takes(
+    caller: str, argument: str, value: Callable[..., Any], names: tuple[str, ...], way_out: str
+) -> None:
+    """Refuse a function that cannot be called with so many arguments, before it is."""
+    if not accepts(value, names, {}):
+        title = getattr(value, "__name__", type(value).__name__)
+        got = f"{title}({', '.join(inspect.signature(value).parameters)})"
+        refuse(caller, argument, f"take {', '.join(names)}", got, way_out, error=TypeError)
+
+
+def accepts(value: Callable[..., Any], positional: tuple, named: dict[str, Any]) -> bool:
+    """Whether a function can be called with these arguments, as far as it tells."""
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some functions of C do not tell
+        return True
+    try:
+        signature.bind(*positional, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def choice(caller: str, argument: str, value: Any, options: tuple[str, ...]) -> str:

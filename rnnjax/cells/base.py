@@ -17,10 +17,12 @@ class InputSpec(NamedTuple):
     Attributes:
         shape: the trailing feature axes; None stands for any size.
         kind: the kind of dtype, such as `jnp.floating` or `jnp.integer`; `jnp.generic` is any.
+        below: of tokens, how many there are; None where inputs are no tokens.
     """
 
     shape: tuple[int | None, ...] = (None,)
     kind: Any = jnp.floating
+    below: int | None = None
 
 
 ANY_INPUT = InputSpec(kind=jnp.generic)

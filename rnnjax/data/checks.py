@@ -17,20 +17,27 @@ def as_batch(function: str, data: Any, *, argument: str = "batch") -> Batch:
     Args:
         function: the name that the user called.
         data: a `Batch`, or a plain tuple or list `(xs, targets, lengths, weights, resets)` whose
-            last ones may be missing.
+            last ones may be missing. Lists of lengths, weights and resets become arrays.
         argument: what the user calls it.
 
     Raises:
         TypeError: for anything else.
     """
-    if isinstance(data, Batch):
-        return data
-    # Other NamedTuples are trees of inputs, not batches.
-    if type(data) not in (tuple, list) or not 2 <= len(data) <= 5:
-        wanted, got = "be a Batch or a tuple of 2 to 5 arrays", _checks.describe(data)
-        way_out = "give (xs, targets), or rnnjax.data.Batch(xs, targets, lengths)"
-        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
-    return Batch(*data)
+    if not isinstance(data, Batch):
+        wanted = "be a Batch or a tuple of 2 to 5 arrays"
+        # Other NamedTuples are trees of inputs, not batches.
+        if type(data) not in (tuple, list) or not 2 <= len(data) <= 5:
+            got = _checks.describe(data)
+            way_out = "give (xs, targets), or rnnjax.data.Batch(xs, targets, lengths)"
+            _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
+        if any(isinstance(part, Batch) for part in data):
+            got = f"a {type(data).__name__} of batches"
+            way_out = "several batches are data for fit as a list"
+            _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
+        data = Batch(*data)
+    parts = {name: getattr(data, name) for name in ("lengths", "weights", "resets")}
+    listed = {name: np.asarray(part) for name, part in parts.items() if isinstance(part, list)}
+    return data._replace(**listed)
 
 
 def check_batch(function: str, batch: Batch) -> None:

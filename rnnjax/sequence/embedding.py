@@ -86,10 +86,10 @@ def embedding(
         ys = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
         return (), blank(ys.astype(dtypes.compute or ys.dtype), sequence.mask)
 
-    return Layer("embedding", init, run, lambda in_features: width, lambda params: TOKENS)
+    def in_spec(params):
+        return InputSpec((), jnp.integer, below=params.w.shape[0])
 
-
-TOKENS = InputSpec((), jnp.integer)
+    return Layer("embedding", init, run, lambda in_features: width, in_spec)
 
 
 def check_tokens(tokens: np.ndarray, count: int) -> None:

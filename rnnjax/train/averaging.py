@@ -125,6 +125,14 @@ def triggered(losses: Sequence[float | None], patience: int) -> bool:
     return False
 
 
+def check_averaging(function: str, averaging: Any) -> None:
+    """Refuse what is neither averaging nor None, such as the function that makes one."""
+    if averaging is not None and not isinstance(averaging, Averaging):
+        wanted, way_out = "be ema(...), nt_asgd(...) or None", "call one of them"
+        got = _checks.kind(averaging)
+        _checks.refuse(function, "averaging", wanted, got, way_out, error=TypeError)
+
+
 def as_float(count: Any) -> Float[Array, ""]:
     """A count of steps that rates can be computed from."""
     return jnp.asarray(count, jnp.float32)

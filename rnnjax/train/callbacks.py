@@ -1,6 +1,7 @@
 """Callbacks: small objects that a run calls at four moments."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ class EarlyStopping(Callback):
         self.watched = Watched("EarlyStopping", monitor, min_delta)
         self.restore_best = _checks.flag("EarlyStopping", "restore_best", restore_best)
 
+    def on_start(self, run: Run) -> None:
+        """Refuse a name that the history will not have."""
+        self.watched.begin(run)
+
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
         waited = self.watched.look(run, entry)
@@ -118,7 +123,14 @@ class ReduceOnPlateau(Callback):
             _checks.refuse(function, "factor", "lie in 0 < factor < 1", factor, way_out)
         self.patience = _checks.size(function, "patience", patience)
         self.least = _checks.real(function, "least", least)
+        if not 0.0 <= self.least < 1.0:
+            way_out = "0.0 sets no bound"
+            _checks.refuse(function, "least", "lie in 0 <= least < 1", least, way_out)
         self.watched = Watched(function, monitor, min_delta)
+
+    def on_start(self, run: Run) -> None:
+        """Refuse a name that the history will not have."""
+        self.watched.begin(run)
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
@@ -140,11 +152,8 @@ class Watched:
 
     def __init__(self, function: str, monitor: str | None, min_delta: float):
         self.function, self.monitor = function, monitor
-        if monitor is not None and not isinstance(monitor, str):
-            way_out = 'give one such as "val_loss"'
-            got = _checks.kind(monitor)
-            wanted = "be a name of the history"
-            _checks.refuse(function, "monitor", wanted, got, way_out, error=TypeError)
+        if monitor is not None:
+            check_name(function, "monitor", monitor)
         self.min_delta = _checks.real(function, "min_delta", min_delta)
         if self.min_delta < 0:
             way_out = "0.0 takes every improvement"
@@ -156,13 +165,13 @@ class Watched:
         """What is watched."""
         return self.monitor or run.monitor
 
+    def begin(self, run: Run) -> None:
+        """Refuse a name that the history will not have."""
+        check_name(self.function, "monitor", self.name(run), run.job.names)
+
     def look(self, run: Run, entry: dict[str, Any]) -> int:
         """The epochs since the value was better than ever before, this one included."""
         name = self.name(run)
-        if name not in entry:
-            way_out = "give validation data, or the metric that is meant"
-            wanted = f"be one of {sorted(entry)}"
-            _checks.refuse(self.function, "monitor", wanted, repr(name), way_out)
         sign = -1.0 if run.higher_is_better(name) else 1.0
         value = sign * entry[name]
         better = not math.isnan(value) and (self.best is None or value < self.best - self.min_delta)
@@ -180,15 +189,49 @@ class Watched:
         self.best, self.waited = memory["best"], memory["waited"]
 
 
+def check_name(
+    function: str, argument: str, name: Any, names: tuple[str, ...] | None = None
+) -> None:
+    """Refuse what is no name of the history, or none that will have one number an epoch."""
+    if not isinstance(name, str):
+        way_out, wanted = 'give one such as "val_loss"', "be a name of the history"
+        got = _checks.kind(name)
+        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
+    if names is not None and name not in names:
+        way_out = "give validation data, or the metric that is meant"
+        _checks.refuse(function, argument, f"be one of {sorted(names)}", repr(name), way_out)
+
+
+def as_path(function: str, argument: str, path: Any, *, such_as: str) -> Path:
+    """Where something is written."""
+    if not isinstance(path, (str, os.PathLike)):
+        got, way_out = _checks.kind(path), f'give one such as "{such_as}"'
+        _checks.refuse(function, argument, "be a path", got, way_out, error=TypeError)
+    return Path(path)
+
+
+def as_file(function: str, path: Any, *, such_as: str) -> Path:
+    """Where a file is written."""
+    path = as_path(function, "path", path, such_as=such_as)
+    if path.is_dir():
+        way_out = f'name a file in it, such as "{such_as}"'
+        _checks.refuse(function, "path", "be that of a file", f"the folder {path}", way_out)
+    return path
+
+
 class CSVLog(Callback):
     """Keep the history in a table, whole after each epoch and after a resumption.
 
     Args:
         path: of the file.
+
+    Raises:
+        TypeError: if `path` is none.
+        ValueError: if it is a folder.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = as_file("CSVLog", path, such_as="history.csv")
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Write the whole table."""
@@ -200,10 +243,14 @@ class JSONLog(Callback):
 
     Args:
         path: of the file.
+
+    Raises:
+        TypeError: if `path` is none.
+        ValueError: if it is a folder.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = as_file("JSONLog", path, such_as="history.jsonl")
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Write all lines."""
@@ -241,9 +288,11 @@ class TensorBoard(Callback):
 
     Raises:
         ImportError: if tensorboardX is not there.
+        TypeError: if `folder` is no path.
     """
 
     def __init__(self, folder: str | Path):
+        folder = as_path("TensorBoard", "folder", folder, such_as="runs/first")
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:

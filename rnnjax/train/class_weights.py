@@ -44,11 +44,17 @@ def class_weighted(measure: Measure, class_weights: Any) -> Measure:
         >>> round(float(rare.value(sums)), 4)
         0.6667
     """
+    return weighted("class_weighted", measure, class_weights)
+
+
+def weighted(function: str, measure: Any, class_weights: Any) -> Measure:
+    """What `class_weighted` returns; `function` is what messages name."""
     if not isinstance(measure, Measure):
         got, way_out = _checks.kind(measure), "wrap a function in train.mean_of"
-        _checks.refuse("class_weighted", "measure", "be a Measure", got, way_out, error=TypeError)
+        _checks.refuse(function, "measure", "be a Measure", got, way_out, error=TypeError)
     named = isinstance(class_weights, Mapping)
-    table = as_table(class_weights) if named else as_array(class_weights)
+    table = (as_table if named else as_array)(function, class_weights)
+    classes = max(class_weights, default=-1) + 1 if named else len(table)
 
     def sums(outputs: PyTree, batch: Batch) -> PyTree:
         targets = labels_of(outputs, batch)
@@ -61,34 +67,34 @@ def class_weighted(measure: Measure, class_weights: Any) -> Measure:
 
     def check(function: str, outputs: PyTree, batch: Batch) -> None:
         measure.check(function, outputs, batch)
-        check_labels(function, batch, None if named else len(table), outputs)
+        check_labels(function, batch, classes, outputs, named=named)
 
     return measure._replace(name=f"class_weighted_{measure.name}", sums=sums, check=check)
 
 
-def as_table(class_weights: Mapping[int, float]) -> Float[np.ndarray, " C"]:
+def as_table(function: str, class_weights: Mapping[int, float]) -> Float[np.ndarray, " C"]:
     """The weights of all classes up to the last one named, and 1 for those that follow."""
     way_out = "give a dict such as {0: 1.0, 3: 5.0}, or one weight for every class"
     for label, weight in class_weights.items():
         if isinstance(label, bool) or not isinstance(label, int | np.integer) or label < 0:
             wanted = "have classes from 0 for keys"
-            _checks.refuse("class_weighted", "class_weights", wanted, repr(label), way_out)
+            _checks.refuse(function, "class_weights", wanted, repr(label), way_out)
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
             wanted = "hold numbers"
-            _checks.refuse("class_weighted", "class_weights", wanted, _checks.kind(weight), way_out)
+            _checks.refuse(function, "class_weights", wanted, _checks.kind(weight), way_out)
         if not (math.isfinite(weight) and weight >= 0):
             wanted = "be finite and at least 0"
             got = f"{weight} for class {label}"
-            _checks.refuse("class_weighted", "class_weights", wanted, got, way_out)
+            _checks.refuse(function, "class_weights", wanted, got, way_out)
     table = np.ones(max(class_weights, default=-1) + 2)
     for label, weight in class_weights.items():
         table[label] = weight
     return table
 
 
-def as_array(class_weights: Any) -> Float[np.ndarray, " C"]:
+def as_array(function: str, class_weights: Any) -> Float[np.ndarray, " C"]:
     """One weight for every class."""
-    function, way_out = "class_weighted", "give one weight for every class, or a dict"
+    way_out = "give one weight for every class, or a dict"
     table = as_numpy(_checks.array(function, "class_weights", class_weights))
     if table.ndim != 1 or table.size == 0:
         wanted = "have shape (C,)"
@@ -111,8 +117,10 @@ def labels_of(outputs: PyTree, batch: Batch) -> Array:
     return targets.astype(jnp.int32)
 
 
-def check_labels(function: str, batch: Batch, classes: int | None, outputs: PyTree) -> None:
-    """Refuse targets that are no labels of that many classes."""
+def check_labels(
+    function: str, batch: Batch, classes: int, outputs: PyTree, *, named: bool
+) -> None:
+    """Refuse targets that are no labels, and weights of classes that are not there."""
     wanted, way_out = "be class labels where classes have weights", "give whole numbers"
     targets = check_array(function, batch.targets, wanted, way_out)
     if jnp.issubdtype(targets.dtype, jnp.floating):
@@ -120,6 +128,9 @@ def check_labels(function: str, batch: Batch, classes: int | None, outputs: PyTr
     shape = shape_of(outputs)
     one_logit = len(shape) == len(targets.shape) or shape[-1:] == (1,)
     there = 2 if one_logit or not shape else shape[-1]
-    if classes not in (None, there):
+    if named and classes > there:
+        wanted, way_out = f"name classes in 0..{there - 1}", "count classes from 0"
+        _checks.refuse(function, "class_weights", wanted, classes - 1, way_out)
+    if not named and classes != there:
         wanted, way_out = f"hold one weight for each of {there} classes", "or give a dict"
         _checks.refuse(function, "class_weights", wanted, classes, way_out)

@@ -4,13 +4,18 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
-from rnnjax.data.checks import as_batch
+from rnnjax.data.checks import as_batch, check_batch
+from rnnjax.train.inputs import check_inputs, spec_of
 from rnnjax.train.leaves import BARE, named_leaves
+from rnnjax.train.measures import Measure, as_loss
+from rnnjax.train.models import Applied, Model
 from rnnjax.train.modules import as_model
-from rnnjax.train.state import init_state
-from rnnjax.train.steps import make_train_step
+from rnnjax.train.options import Options, check_options
+from rnnjax.train.state import start
+from rnnjax.train.steps import train_step
 
 
 class Row(NamedTuple):
@@ -84,15 +89,16 @@ def summary(
     Args:
         model: what `fit` takes.
         batch: a batch or a tuple of arrays, which lends its shapes.
-        loss: as for `fit`; with an optimizer, one step of training is compiled to tell its memory.
-            None compiles nothing.
-        optimizer: from Optax.
+        loss: as for `fit`; then one step of training is compiled, with an optimizer, to tell its
+            memory. None compiles nothing.
+        optimizer: from Optax; given with a loss, and not else.
 
     Returns:
         The arrays with their shapes; `print(summary(...))` shows a table.
 
     Raises:
-        TypeError: if `model` is none, or the batch does not fit it.
+        TypeError: for an argument of the wrong kind.
+        ValueError: for a batch that is not right, or a loss without an optimizer.
 
     Example:
         >>> import numpy as np, rnnjax
@@ -107,16 +113,19 @@ def summary(
         outputs          (2, 7, 4)  float32       56   224 B
         recurrent: 100 parameters, 400 B
     """
-    functions, batch = as_model("summary", model), as_batch("summary", batch)
-    key = jax.random.key(0)
-    weights = jax.eval_shape(functions.init, key, batch)
+    function = "summary"
+    functions, batch = as_model(function, model), as_batch(function, batch)
+    check_batch(function, batch)
+    if (loss is None) != (optimizer is None):
+        missing, there = ("loss", "optimizer") if loss is None else ("optimizer", "loss")
+        way_out = "a step of training needs both"
+        _checks.refuse(function, missing, f"be given with `{there}`", None, way_out)
+    check_inputs(function, spec_of(functions, None, batch), batch)
+    weights = jax.eval_shape(functions.init, jax.random.key(0), batch)
     applied = jax.eval_shape(lambda w, b: functions.apply(w, b, None, None), weights, batch)
     step_bytes = None
-    if loss is not None and optimizer is not None:
-        make = lambda: init_state(functions, optimizer, batch, key=key)
-        step = make_train_step(functions, loss, optimizer)
-        analysis = step.lower(jax.eval_shape(make), batch).compile().memory_analysis()
-        step_bytes = analysis.temp_size_in_bytes
+    if loss is not None:
+        step_bytes = memory_of(functions, as_loss(function, loss), optimizer, batch, applied)
     return Summary(
         functions.name,
         rows_of("params", weights.params),
@@ -125,6 +134,17 @@ def summary(
         rows_of("outputs", applied.outputs),
         step_bytes,
     )
+
+
+def memory_of(model: Model, loss: Measure, optimizer: Any, batch: Batch, applied: Applied) -> int:
+    """The temporary memory of one step of training, in bytes."""
+    function, options = "summary", Options(optimizer)
+    check_options(function, options)
+    loss.check(function, applied.outputs, batch)
+    rest = {"key": jax.random.key(0), "weights": None, "stateful": False}
+    state = jax.eval_shape(lambda: start(function, model, options, batch, **rest))
+    step = train_step(function, model, (loss,), options)
+    return step.lower(state, batch).compile().memory_analysis().temp_size_in_bytes
 
 
 def rows_of(part: str, tree: PyTree) -> tuple[Row, ...]:

@@ -14,13 +14,15 @@ from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.data.in_memory import rows
 from rnnjax.train.history import History
+from rnnjax.train.inputs import check_inputs, spec_of
 from rnnjax.train.measures import Measure, as_measures
 from rnnjax.train.models import Model, Weights
 from rnnjax.train.modules import as_model
+from rnnjax.train.options import caster
 from rnnjax.train.placing import Placer
-from rnnjax.train.sources import Source, as_source
-from rnnjax.train.state import TrainState
-from rnnjax.train.steps import cast_xs, caster, make_eval_step, uncast
+from rnnjax.train.sources import Names, Source, as_source, check_data
+from rnnjax.train.state import TrainState, first_difference
+from rnnjax.train.steps import cast_xs, eval_step, uncast
 from rnnjax.train.totals import Totals, add, no_totals, values_of
 
 
@@ -63,7 +65,7 @@ def evaluate(
 
     Args:
         trained: from `fit`, or `Trained(model, params)`.
-        data: as for `fit`.
+        data: as for `fit`; an iterator is read to its end.
         measures: losses and metrics.
         batch_size: rows at a time, for data in arrays; None means 32. It changes no value.
         stateful: as for `fit`.
@@ -80,10 +82,13 @@ def evaluate(
     function = "evaluate"
     model = check_trained(function, trained)
     chosen = as_measures(function, measures, argument="measures")
-    source, whole = as_data(function, data, batch_size=batch_size, steps=steps)
+    names = Names(function, steps="steps")
+    source, whole = as_data(names, data, batch_size=batch_size, steps=steps, again=False)
     stateful = hands_on(function, data, stateful)
+    example = source.example()
+    check_fits(function, trained, model, example)
     placer = Placer(function, model, trained.weights, chosen, stateful)
-    placer.accept(source.example(), whole)
+    placer.accept(example, whole)
     return evaluator(placer, source, compute_dtype=compute_dtype)(trained.weights)
 
 
@@ -115,13 +120,17 @@ def predict(
     model = check_trained(function, trained)
     if hasattr(data, "shape"):
         data = Batch(data)
-    source, whole = as_data(function, data, batch_size=batch_size, steps=None)
+    names = Names(function, steps=None)
+    source, whole = as_data(names, data, batch_size=batch_size, steps=None, again=False)
+    example = source.example()
+    check_fits(function, trained, model, example)
+    placer = Placer(function, model, trained.weights, (), stateful=False)
+    placer.accept(example, whole)
     run = asking(model, compute_dtype)
     out = []
     for batch in source.batches(0, 0):
-        if whole is None:
-            check_batch(function, batch)
-        out.append(run(trained.weights, batch._replace(targets=None, weights=None)))
+        batch = placer(batch)._replace(targets=None, weights=None)
+        out.append(run(trained.weights, batch))
     out = jax.device_get(out)
     if whole is None:
         return out
@@ -133,7 +142,7 @@ def evaluator(
     placer: Placer, source: Source, *, compute_dtype: Any = None
 ) -> Callable[[Weights], dict[str, Any]]:
     """What measures weights on all batches of a source, and fetches the values once."""
-    step = make_eval_step(placer.model, placer.measures, compute_dtype=compute_dtype)
+    step = eval_step(placer.function, placer.model, placer.measures, compute_dtype)
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
     def run(weights: Weights) -> dict[str, Any]:
@@ -178,27 +187,30 @@ def zeros_of(shapes: PyTree) -> PyTree:
 
 
 def as_data(
-    function: str,
+    names: Names,
     data: Any,
     *,
     batch_size: int | None,
     steps: int | None,
     shuffle: bool = False,
     seed: int = 0,
+    again: bool = True,
 ) -> tuple[Source, Batch | None]:
     """Where batches come from, and the whole data if it is in arrays."""
+    function = names.function
     if is_arrays(data):
-        whole = as_batch(function, data, argument="data")
+        whole = as_batch(function, data, argument=names.data)
         check_batch(function, whole)
         size = 32 if batch_size is None else _checks.size(function, "batch_size", batch_size)
         size = min(size, jax.tree.leaves(whole.xs)[0].shape[0])
         batches = rows(whole, batch_size=size, shuffle=shuffle, seed=seed)
-        return as_source(function, batches, steps), whole
+        return as_source(names, batches, steps), whole
+    check_data(names, data)
     if batch_size is not None:
         way_out = "leave it out, or give arrays"
         wanted = "be None for data that comes in batches"
         _checks.refuse(function, "batch_size", wanted, batch_size, way_out)
-    return as_source(function, data, steps), None
+    return as_source(names, data, steps, again=again), None
 
 
 def is_arrays(data: Any) -> bool:
@@ -220,3 +232,17 @@ def check_trained(function: str, trained: Any) -> Model:
         got = _checks.kind(trained)
         _checks.refuse(function, "trained", "be Trained", got, way_out, error=TypeError)
     return as_model(function, trained.model)
+
+
+def check_fits(function: str, trained: Trained, model: Model, example: Batch) -> None:
+    """Refuse params of another model; a shape that is wrong is that of the inputs, maybe."""
+    check_batch(function, example)
+    check_inputs(function, spec_of(model, None, example), example)
+    wanted = jax.eval_shape(model.init, jax.random.key(0), example)
+    way_out = "give what fit returned for this very model"
+    for part in ("params", "buffers"):
+        given, like = getattr(trained, part), getattr(wanted, part)
+        if jax.tree.leaves(given) or jax.tree.leaves(like):
+            name, given, like = first_difference(f"trained.{part}", given, like)
+            if jax.tree.structure(given) != jax.tree.structure(like):
+                _checks.same_structure(function, name, given, like, way_out)

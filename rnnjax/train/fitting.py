@@ -14,20 +14,21 @@ from rnnjax.cells.base import value
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.train.averaging import Averaging
-from rnnjax.train.callbacks import Callback
+from rnnjax.train.callbacks import Callback, check_name
 from rnnjax.train.checkpoints import Checkpoints, latest_step
-from rnnjax.train.class_weights import class_weighted
+from rnnjax.train.class_weights import weighted
 from rnnjax.train.evaluation import Trained, as_data, evaluator, hands_on, is_arrays
-from rnnjax.train.measures import Measure, as_measure, as_measures
+from rnnjax.train.measures import Measure, as_loss, as_measures
 from rnnjax.train.models import Weights
 from rnnjax.train.modules import as_model
-from rnnjax.train.placing import Placer
+from rnnjax.train.options import Options, check_options
+from rnnjax.train.placing import Placer, check_sharding
 from rnnjax.train.progress import shown
 from rnnjax.train.run import Job, Run
 from rnnjax.train.signals import interruptions
-from rnnjax.train.sources import Source
-from rnnjax.train.state import TrainState, init_state
-from rnnjax.train.steps import check_optimizer, make_train_step
+from rnnjax.train.sources import Names, Source
+from rnnjax.train.state import TrainState, start
+from rnnjax.train.steps import check_parts, train_step
 from rnnjax.train.totals import Totals, add, no_totals, values_of
 
 
@@ -115,55 +116,46 @@ def fit(
         NonFiniteError: see `max_bad`.
         CheckpointError: if a checkpoint cannot be written or read.
     """
-    _checks.prng_key("fit", key)
-    _checks.size("fit", "epochs", epochs)
-    check_optimizer("fit", optimizer)
+    check_rest(key, epochs, shuffle, progress, sharding)
+    options = Options(optimizer, averaging, penalty, accumulate, compute_dtype, max_bad)
+    check_options("fit", options)
+    callbacks, checkpoints = check_callbacks(callbacks), as_checkpoints(checkpoints, resume)
     functions, measures = as_model("fit", model), all_measures(loss, metrics)
     key_state, key_data = jax.random.split(key)
     seed = int(jax.random.bits(key_data))
     data, validation = split_off(data, validation, validation_split, seed)
+    check_waiting(averaging, validation)
     stateful = hands_on("fit", data, stateful)
     source, whole = as_data(
-        "fit", data, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=seed
+        Names("fit"), data, batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, seed=seed
     )
     example = source.example()
-    state = init_state(
-        functions,
-        optimizer,
-        example,
-        key=key_state,
-        weights=weights,
-        averaging=averaging,
-        stateful=stateful,
+    check_batch("fit", example)
+    check_parts("fit", example, accumulate, stateful)
+    state = start(
+        "fit", functions, options, example, key=key_state, weights=weights, stateful=stateful
     )
-    placer = Placer("fit", functions, state.weights, measures, stateful, sharding)
+    trained_on = weigh_classes(measures, class_weights)
+    placer = Placer("fit", functions, state.weights, trained_on, stateful, sharding)
     placer.accept(example, whole)
-    step = make_train_step(
-        functions,
-        measures[0] if class_weights is None else class_weighted(measures[0], class_weights),
-        optimizer,
-        metrics=measures[1:],
-        penalty=penalty,
-        accumulate=accumulate,
-        averaging=averaging,
-        compute_dtype=compute_dtype,
-        max_bad=max_bad,
-    )
+    step = train_step("fit", functions, trained_on, options)
     advance, values = adding_up(step, measures)
     totals = no_totals(jax.eval_shape(step, state, example)[1])
-    validate = validator(placer, validation, batch_size, validation_steps, compute_dtype)
+    names = numbers(jax.eval_shape(values, totals), validation)
+    inspector = placer.twin(measures, stateful=hands_on("fit", validation, None))
     job = Job(
         advance=advance,
         values=values,
         place=placer,
         source=source,
-        validate=validate,
+        validate=validator(inspector, validation, batch_size, validation_steps, compute_dtype),
         measures={measure.name: measure for measure in measures},
-        monitor=check_monitor(monitor, measures, validate),
+        names=names,
+        monitor=check_monitor(monitor, names),
         epochs=epochs,
-        callbacks=check_callbacks(callbacks),
-        checkpoints=as_checkpoints(checkpoints, resume),
-        averaging=check_averaging(averaging, validate),
+        callbacks=callbacks,
+        checkpoints=checkpoints,
+        averaging=averaging,
         max_bad=max_bad,
         settings=settings_of(source, example, key),
     )
@@ -177,10 +169,38 @@ def fit(
     return Trained(model, params, buffers, run.history, run.state, run.reason)
 
 
+RESERVED = ("loss", "epoch", "step", "tokens", "scale", "skipped", "seconds")
+"""Names in the history that no metric may have."""
+
+
+def check_rest(key: Any, epochs: Any, shuffle: Any, progress: Any, sharding: Any) -> None:
+    """Refuse what is not looked at elsewhere."""
+    _checks.prng_key("fit", key)
+    _checks.size("fit", "epochs", epochs)
+    _checks.flag("fit", "shuffle", shuffle)
+    if progress is not None and not isinstance(progress, bool):
+        got, wanted = _checks.kind(progress), "be True, False or None"
+        _checks.refuse("fit", "progress", wanted, got, "give a bool", error=TypeError)
+    check_sharding("fit", sharding)
+
+
 def all_measures(loss: Any, metrics: Any) -> tuple[Measure, ...]:
     """The loss under that name, and the metrics."""
-    others = as_measures("fit", metrics, taken=("loss",))
-    return as_measure("fit", "loss", loss)._replace(name="loss"), *others
+    measures = as_measures("fit", metrics, taken=RESERVED)
+    for measure in measures:
+        if measure.name.startswith("val_"):
+            way_out = 'rename it with ._replace(name="...")'
+            wanted, got = "have names without val_ in front", repr(measure.name)
+            _checks.refuse("fit", "metrics", wanted, got, way_out)
+    return as_loss("fit", loss), *measures
+
+
+def weigh_classes(measures: tuple[Measure, ...], class_weights: Any) -> tuple[Measure, ...]:
+    """The same with a loss in which classes count as the user says."""
+    if class_weights is None:
+        return measures
+    loss, *metrics = measures
+    return weighted("fit", loss, class_weights)._replace(name="loss"), *metrics
 
 
 @value
@@ -200,14 +220,22 @@ def adding_up(
 
 
 def validator(
-    placer: Placer, validation: Any, batch_size: int | None, steps: int | None, compute_dtype: Any
+    inspector: Placer,
+    validation: Any,
+    batch_size: int | None,
+    steps: int | None,
+    compute_dtype: Any,
 ) -> Callable[[Weights], dict[str, Any]] | None:
     """What measures weights on validation data, if there is some."""
     if validation is None:
+        if steps is not None:
+            way_out = "give validation data"
+            wanted = "be None where there is nothing to validate with"
+            _checks.refuse("fit", "validation_steps", wanted, steps, way_out)
         return None
     size = batch_size if is_arrays(validation) else None
-    source, whole = as_data("fit", validation, batch_size=size, steps=steps)
-    inspector = placer.twin(stateful=hands_on("fit", validation, None))
+    names = Names("fit", "validation", "validation_steps")
+    source, whole = as_data(names, validation, batch_size=size, steps=steps)
     inspector.accept(source.example(), whole)
     return evaluator(inspector, source, compute_dtype=compute_dtype)
 
@@ -254,40 +282,37 @@ def on_devices(tree: PyTree, sharding: Any) -> PyTree:
     return jax.device_put(tree, everywhere)
 
 
-def check_monitor(monitor: str | None, measures: Sequence[Measure], validate: Any) -> str:
+def numbers(values: dict[str, Any], validation: Any) -> tuple[str, ...]:
+    """The names of the history that have one number in each epoch, and can be compared."""
+    single = [name for name, value in values.items() if value.shape == () and name != "tokens"]
+    return *single, *(f"val_{name}" for name in single if validation is not None)
+
+
+def check_monitor(monitor: Any, names: tuple[str, ...]) -> str:
     """The name in the history that says which epoch was best."""
-    names = [measure.name for measure in measures]
-    there = names + ([] if validate is None else [f"val_{name}" for name in names])
     if monitor is None:
-        return "loss" if validate is None else "val_loss"
-    if monitor not in there:
-        way_out = "give validation data, or the metric that is meant"
-        _checks.refuse("fit", "monitor", f"be one of {sorted(there)}", repr(monitor), way_out)
+        return "val_loss" if "val_loss" in names else "loss"
+    check_name("fit", "monitor", monitor, names)
     return monitor
 
 
 def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     """Callbacks, as objects."""
-    if isinstance(callbacks, Callback):
-        callbacks = (callbacks,)
-    for callback in callbacks:
+    listed = callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,)
+    for callback in listed:
         if not isinstance(callback, Callback):
             way_out = "such as train.EarlyStopping(patience=5)"
             wanted, got = "hold train.Callback objects", _checks.kind(callback)
             _checks.refuse("fit", "callbacks", wanted, got, way_out, error=TypeError)
-    return tuple(callbacks)
+    return tuple(listed)
 
 
-def check_averaging(averaging: Any, validate: Any) -> Averaging | None:
+def check_waiting(averaging: Averaging | None, validation: Any) -> None:
     """An average that waits for validation has some to wait for."""
-    if averaging is None or isinstance(averaging, Averaging):
-        if averaging is not None and averaging.patience is not None and validate is None:
-            way_out = "give validation data"
-            wanted = "be None or ema(...) without validation data"
-            _checks.refuse("fit", "averaging", wanted, "nt_asgd(...)", way_out)
-        return averaging
-    wanted, got = "be ema(...), nt_asgd(...) or None", _checks.kind(averaging)
-    _checks.refuse("fit", "averaging", wanted, got, "call one of them", error=TypeError)
+    if averaging is not None and averaging.patience is not None and validation is None:
+        way_out = "give validation data"
+        wanted = "be None or ema(...) without validation data"
+        _checks.refuse("fit", "averaging", wanted, "nt_asgd(...)", way_out)
 
 
 def as_checkpoints(checkpoints: Any, resume: bool) -> Checkpoints | None:

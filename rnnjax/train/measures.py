@@ -79,7 +79,8 @@ def mean_of(
         The measure.
 
     Raises:
-        TypeError: if `function` cannot be called.
+        TypeError: if `function` does not take outputs and targets, or an option is of the wrong
+            kind.
 
     Example:
         >>> import jax.numpy as jnp
@@ -90,7 +91,15 @@ def mean_of(
         >>> float(measure.value(sums))
         2.5
     """
-    _checks.function("mean_of", "function", function, such_as="train.cross_entropy")
+    check_function("mean_of", "function", function)
+    _checks.function("mean_of", "value", value, such_as="jnp.exp")
+    _checks.flag("mean_of", "higher_is_better", higher_is_better)
+    if check is not None:
+        such_as = "lambda function, outputs, batch: None"
+        _checks.function("mean_of", "check", check, such_as=such_as)
+    if name is not None and not isinstance(name, str):
+        got, way_out = _checks.kind(name), 'give one such as "edit_distance"'
+        _checks.refuse("mean_of", "name", "be a word", got, way_out, error=TypeError)
     title = name or getattr(function, "__name__", type(function).__name__)
 
     def sums(outputs: PyTree, batch: Batch) -> Mean:
@@ -120,6 +129,9 @@ def mean(sums: Mean) -> Array:
 def check_values(name: str, values: Any, batch: Batch) -> tuple[int, ...]:
     """The axes of what a measure says of each sequence or step, `(B,)` or `(B, T)`."""
     shape = getattr(values, "shape", None)
+    if shape is not None and jnp.issubdtype(values.dtype, jnp.complexfloating):
+        way_out = "take the absolute value, or the real part"
+        _checks.refuse(name, "values", "be real", values.dtype, way_out, error=TypeError)
     num_rows, num_steps = jax.tree.leaves(batch.xs)[0].shape[:2]
     wanted = [(num_rows,), (num_rows, num_steps)]
     # Without lengths, steps of the targets may be others than those of the inputs.
@@ -148,30 +160,53 @@ def weights_of(batch: Batch, lead: tuple[int, ...]) -> Array:
     return weight
 
 
+def check_function(function: str, argument: str, thing: Any) -> None:
+    """Refuse what is no function of outputs and targets, such as the maker of a measure."""
+    such_as = "lambda outputs, targets: abs(outputs - targets)"
+    _checks.function(function, argument, thing, such_as=such_as)
+    way_out = "call it first, as in train.f1(5), where it makes a measure"
+    _checks.takes(function, argument, thing, ("outputs", "targets"), way_out)
+
+
 def as_measure(function: str, argument: str, thing: Measure | Callable[..., Any]) -> Measure:
     """A measure as it is, and a function of outputs and targets as its mean."""
     if isinstance(thing, Measure):
         return thing
     if callable(thing) and not isinstance(thing, type):
+        check_function(function, argument, thing)
         return mean_of(thing)
-    way_out = "such as train.cross_entropy, or a function of outputs and targets"
-    _checks.refuse(
-        function, argument, "be a measure", _checks.kind(thing), way_out, error=TypeError
-    )
+    one = argument == "loss"
+    such_as = "train.cross_entropy" if one else "train.accuracy"
+    way_out = f"give one such as {such_as}, or a function of outputs and targets"
+    wanted = "be a measure" if one else "hold measures"
+    _checks.refuse(function, argument, wanted, _checks.kind(thing), way_out, error=TypeError)
+
+
+def as_loss(function: str, thing: Measure | Callable[..., Any]) -> Measure:
+    """What is made smaller, under that name."""
+    loss = as_measure(function, "loss", thing)
+    if loss.higher_is_better:
+        way_out = "put it among the metrics, and give a loss such as train.cross_entropy"
+        wanted = "be better where it is lower"
+        _checks.refuse(function, "loss", wanted, repr(loss.name), way_out)
+    return loss._replace(name="loss")
 
 
 def as_measures(
     function: str, things: Any, *, argument: str = "metrics", taken: tuple[str, ...] = ()
 ) -> tuple[Measure, ...]:
     """Several measures, each with a name of its own."""
-    if callable(things) or isinstance(things, (str, Measure)):
+    if not isinstance(things, (list, tuple)) or isinstance(things, Measure):
         way_out = "put it into a list, such as [train.accuracy]"
         got = _checks.kind(things)
         _checks.refuse(function, argument, "be a list of measures", got, way_out, error=TypeError)
     measures = tuple(as_measure(function, argument, thing) for thing in things)
-    names = [*taken, *(measure.name for measure in measures)]
+    way_out = 'rename one of them with ._replace(name="...")'
+    names = [measure.name for measure in measures]
     for name in names:
+        if name in taken:
+            wanted = f"have other names than {sorted(taken)}"
+            _checks.refuse(function, argument, wanted, repr(name), way_out)
         if names.count(name) > 1:
-            wanted, way_out = "have a name each", "give one of them another with mean_of"
-            _checks.refuse(function, argument, wanted, f"{name!r} twice", way_out)
+            _checks.refuse(function, argument, "have a name each", f"{name!r} twice", way_out)
     return measures

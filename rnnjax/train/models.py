@@ -11,6 +11,7 @@ from rnnjax._typing import Array, PyTree
 from rnnjax.cells.base import Cell, value
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import Method
+from rnnjax.methods.choice import check_method
 from rnnjax.sequence.layer import Layer, as_layer
 from rnnjax.sequence.modules import apply_module
 
@@ -55,12 +56,16 @@ class Model(NamedTuple):
         apply: `weights, batch, carry, key -> Applied`. A carry of None means a fresh one. A key
             means training: dropout is on; None means that it is off.
         store: puts weights into a module that holds its own; None where there is none.
+        in_spec: `params, batch -> InputSpec`, what one step of `xs` must look like; params of None
+            are those that `init` would make for the batch, which is not read else. None says
+            nothing.
     """
 
     name: str
     init: Callable[[Any, Batch], Weights]
     apply: Callable[[Weights, Batch, PyTree, Any], Applied]
     store: Callable[[Weights], None] | None = None
+    in_spec: Callable[[PyTree, Any], PyTree] | None = None
 
 
 @value
@@ -78,7 +83,7 @@ def from_functions(
         A model without buffers or carry.
 
     Raises:
-        TypeError: if `init` or `apply` cannot be called.
+        TypeError: if `init` or `apply` cannot be called so.
 
     Example:
         >>> import rnnjax
@@ -89,14 +94,24 @@ def from_functions(
         ...     lambda params, batch, key: rnnjax.unroll(cell, params, batch.xs)[1],
         ... )
     """
-    _checks.function("from_functions", "init", init, such_as="lambda key: cell.init(key, 3)")
-    _checks.function("from_functions", "apply", apply, such_as="a function of params, batch, key")
+    such_as = "lambda key: cell.init(key, 3)"
+    check_takes("from_functions", "init", init, ("key",), such_as=such_as)
+    such_as = "lambda params, batch, key: run(params, batch.xs)"
+    check_takes("from_functions", "apply", apply, ("params", "batch", "key"), such_as=such_as)
 
     def run(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
         outputs = apply(weights.params, batch, key)
         return outputs if isinstance(outputs, Applied) else Applied(outputs)
 
     return Model("functions", lambda key, batch: Weights(init(key)), run)
+
+
+def check_number(function: str, argument: str, penalty: Any) -> Any:
+    """One number that is added to a loss."""
+    if jnp.shape(penalty) != ():
+        way_out = "take the sum or the mean"
+        _checks.refuse(function, argument, "return one number", jnp.shape(penalty), way_out)
+    return penalty
 
 
 class NetworkParams(NamedTuple):
@@ -138,6 +153,7 @@ def from_layer(
 
     Raises:
         TypeError: for an argument of the wrong kind.
+        ValueError: when it is used, for a `pool` or an `activity` that returns what it should not.
 
     Example:
         >>> import rnnjax
@@ -145,17 +161,16 @@ def from_layer(
         >>> both = rnnjax.bidirectional(rnnjax.lstm(48))
         >>> model = train.from_layer(both, pool=train.both_ends, head=rnnjax.dense(9))
     """
-    body = as_layer("from_layer", layer, argument="layer")
-    top = None if head is None else as_layer("from_layer", head, argument="head")
-    if pool is not None:
-        _checks.function("from_layer", "pool", pool, such_as="train.last_step")
-    if activity is not None:
-        _checks.function("from_layer", "activity", activity, such_as="a function of ys, lengths")
+    body = check_layer("layer", layer)
+    top = None if head is None else check_layer("head", head)
+    check_reading(pool, activity, method)
+
+    def init_body(key: Any, batch: Batch) -> PyTree:
+        return body.init(key, jax.tree.map(lambda x: x.shape[-1], batch.xs))
 
     def init(key: Any, batch: Batch) -> Weights:
         key_layer, key_head = jax.random.split(key)
-        in_features = jax.tree.map(lambda x: x.shape[-1], batch.xs)
-        params = body.init(key_layer, in_features)
+        params = init_body(key_layer, batch)
         if top is None:
             return Weights(params)
         like = lambda params: features(params, batch, None, None)[1]
@@ -176,8 +191,12 @@ def from_layer(
             method=method,
             time_major=False,
         )
-        penalty = 0.0 if activity is None else activity(ys, batch.lengths)
-        return carry, ys if pool is None else pool(ys, batch.lengths), penalty
+        penalty = 0.0
+        if activity is not None:
+            penalty = check_number("from_layer", "activity", activity(ys, batch.lengths))
+        if pool is not None:
+            ys = check_features(batch, pool(ys, batch.lengths), 1 if top is None else 2)
+        return carry, ys, penalty
 
     def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
         params = weights.params
@@ -187,10 +206,59 @@ def from_layer(
         key_layer, key_head = (None, None) if key is None else jax.random.split(key)
         carry, outputs, penalty = features(params.layer, batch, carry, key_layer)
         outputs = jax.tree.map(
-            lambda y: jnp.moveaxis(y, -2, 0) if pool is None else y[None], outputs
+            lambda y: jnp.moveaxis(y, 1, 0) if pool is None else y[None], outputs
         )
         _, outputs = top.apply(params.head, outputs, key=key_head, method=method)
-        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, -2) if pool is None else y[0], outputs)
+        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1) if pool is None else y[0], outputs)
         return Applied(outputs, carry, (), penalty)
 
-    return Model(body.name, init, apply)
+    def in_spec(params: PyTree, batch: Batch) -> PyTree:
+        if params is None:
+            params = init_body(jax.random.key(0), batch)
+        elif top is not None:
+            params = params.layer
+        return body.in_spec(params)
+
+    return Model(body.name, init, apply, in_spec=in_spec)
+
+
+def check_layer(argument: str, thing: Any) -> Layer:
+    """A layer; what merely can be called, such as a Flax module, would not be trained."""
+    if isinstance(thing, (Cell, Layer)):
+        return as_layer("from_layer", thing)
+    wanted, got = "be a cell or a layer", _checks.kind(thing)
+    way_out = "build it with rnnjax.gru(...), rnnjax.dense(...) and the like"
+    _checks.refuse("from_layer", argument, wanted, got, way_out, error=TypeError)
+
+
+def check_reading(pool: Any, activity: Any, method: Any) -> None:
+    """Refuse what is not done with outputs, and no way to run cells."""
+    if pool is not None:
+        check_takes("from_layer", "pool", pool, ("ys", "lengths"), such_as="train.last_step")
+    if activity is not None:
+        such_as = "lambda ys, lengths: (ys**2).mean()"
+        check_takes("from_layer", "activity", activity, ("ys", "lengths"), such_as=such_as)
+    if method is not None:
+        check_method("from_layer", method)
+
+
+def check_takes(
+    function: str, argument: str, thing: Any, names: tuple[str, ...], *, such_as: str
+) -> None:
+    """Refuse what is no function of these arguments; a class would make an object of them."""
+    if isinstance(thing, type):
+        wanted, way_out = "be a function", f"pass the function itself, such as {such_as}"
+        _checks.refuse(function, argument, wanted, _checks.kind(thing), way_out, error=TypeError)
+    _checks.function(function, argument, thing, such_as=such_as)
+    _checks.takes(function, argument, thing, names, f"pass one such as {such_as}")
+
+
+def check_features(batch: Batch, features: PyTree, least_axes: int) -> PyTree:
+    """What a pool has made of a batch: arrays with its rows."""
+    num_rows = jax.tree.leaves(batch.xs)[0].shape[0]
+    for leaf in jax.tree.leaves(features):
+        if jnp.ndim(leaf) < least_axes or jnp.shape(leaf)[0] != num_rows:
+            wanted = f"return features of shape ({num_rows}, F)"
+            way_out = "as train.last_step does, which keeps rows and features"
+            _checks.refuse("from_layer", "pool", wanted, jnp.shape(leaf), way_out)
+    return features

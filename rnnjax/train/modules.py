@@ -14,10 +14,12 @@ from rnnjax.data.batch import Batch
 from rnnjax.linen.rnn import SequenceModule
 from rnnjax.nnx.rnn import RNN
 from rnnjax.sequence.layer import Layer
-from rnnjax.train.models import Applied, Model, Weights, from_layer
+from rnnjax.train.models import Applied, Model, Weights, check_takes, from_layer
 
 CallModule = Callable[[Any, Batch, PyTree, bool], tuple[PyTree, PyTree]]
 """`module, batch, carry, training -> carry, outputs`: how a module is called."""
+
+SUCH_A_CALL = "lambda module, batch, carry, training: (None, module(batch.xs))"
 
 
 def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
@@ -50,9 +52,7 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
         _refuse("from_nnx", "an nnx.Module", module)
     if call is None:
         call = _call_rnn if isinstance(module, RNN) else _call
-    _checks.function(
-        "from_nnx", "call", call, such_as="a function of module, batch, carry, training"
-    )
+    check_call("from_nnx", call)
     twin = nnx.clone(module)
     twin.eval()
     quiet, *_ = split(twin)
@@ -70,8 +70,10 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
 
     def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
         graph = quiet if key is None else noisy
-        made = nnx.merge(graph, filled(params, weights.params), filled(buffers, weights.buffers))
-        carry, outputs = call(made, batch, carry, key is not None)
+        made = nnx.merge(
+            graph, filled(params, weights.params), filled(buffers, dict(weights.buffers))
+        )
+        carry, outputs = check_pair("from_nnx", call(made, batch, carry, key is not None))
         rest = nnx.to_pure_dict(split(made)[2])
         return Applied(outputs, carry, rest)
 
@@ -111,8 +113,7 @@ def from_linen(module: nn.Module, *, call: CallModule | None = None) -> Model:
         _refuse("from_linen", "a linen.Module", module)
     if call is None:
         call = _call_sequence_module if isinstance(module, SequenceModule) else _call
-    such_as = "a function of module, batch, carry, training"
-    _checks.function("from_linen", "call", call, such_as=such_as)
+    check_call("from_linen", call)
 
     def init(key: Any, batch: Batch) -> Weights:
         key_params, key_noise = jax.random.split(key)
@@ -121,13 +122,16 @@ def from_linen(module: nn.Module, *, call: CallModule | None = None) -> Model:
         return Weights(variables.pop("params", {}), variables)
 
     def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
-        variables = {"params": weights.params, **weights.buffers}
+        kept = dict(weights.buffers)
+        variables = {"params": weights.params, **kept}
         if key is None:
-            carry, outputs = nn.apply(call, module)(variables, batch, carry, False)
-            return Applied(outputs, carry, weights.buffers)
-        run = nn.apply(call, module, mutable=list(weights.buffers))
-        (carry, outputs), buffers = run(variables, batch, carry, True, rngs={"dropout": key})
-        return Applied(outputs, carry, weights.buffers | buffers)
+            said = nn.apply(call, module)(variables, batch, carry, False)
+            carry, outputs = check_pair("from_linen", said)
+            return Applied(outputs, carry, kept)
+        run = nn.apply(call, module, mutable=list(kept))
+        said, buffers = run(variables, batch, carry, True, rngs={"dropout": key})
+        carry, outputs = check_pair("from_linen", said)
+        return Applied(outputs, carry, kept | buffers)
 
     return Model(type(module).__name__, init, apply)
 
@@ -144,12 +148,28 @@ def as_model(function: str, thing: Any) -> Model:
         return from_linen(thing)
     wanted = "be a model, a cell, a layer or a Flax module"
     way_out = "make one of functions with train.from_functions"
+    if callable(thing):
+        way_out = f"call it first, as in rnnjax.gru(64), or {way_out}"
     _checks.refuse(function, "model", wanted, _checks.kind(thing), way_out, error=TypeError)
 
 
 def _refuse(function: str, wanted: str, got: Any) -> None:
     way_out = "fit takes cells, layers and both kinds of Flax modules as they are"
     _checks.refuse(function, "module", f"be {wanted}", _checks.kind(got), way_out, error=TypeError)
+
+
+def check_call(function: str, call: Any) -> None:
+    """Refuse what cannot be called as modules are."""
+    names = ("module", "batch", "carry", "training")
+    check_takes(function, "call", call, names, such_as=SUCH_A_CALL)
+
+
+def check_pair(function: str, said: Any) -> tuple[PyTree, PyTree]:
+    """What a call returns; an array with two rows is none."""
+    if type(said) is not tuple or len(said) != 2:
+        wanted, way_out = "return (carry, outputs)", "a carry of None hands nothing on"
+        _checks.refuse(function, "call", wanted, _checks.describe(said), way_out, error=TypeError)
+    return said
 
 
 def split(module: nnx.Module) -> Any:
@@ -162,7 +182,13 @@ def _lengths(batch: Batch) -> dict[str, Any]:
 
 
 def _call(module: Any, batch: Batch, carry: PyTree, training: bool) -> tuple[PyTree, PyTree]:
-    return None, module(batch.xs, **_lengths(batch))
+    told = _lengths(batch)
+    if not _checks.accepts(module.__call__, (batch.xs,), told):
+        function = "from_nnx" if isinstance(module, nnx.Module) else "from_linen"
+        example = f"{type(module).__name__}(xs{', lengths=lengths' if told else ''})"
+        wanted, way_out = f"be given for a module without {example}", f"such as {SUCH_A_CALL}"
+        _checks.refuse(function, "call", wanted, None, way_out, error=TypeError)
+    return None, module(batch.xs, **told)
 
 
 def _call_rnn(module: Any, batch: Batch, carry: PyTree, training: bool) -> tuple[PyTree, PyTree]:

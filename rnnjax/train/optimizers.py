@@ -204,3 +204,12 @@ def at_least_zero(function: str, argument: str, value: Any, way_out: str) -> flo
     if value < 0.0:
         _checks.refuse(function, argument, "be at least 0", value, way_out)
     return value
+
+
+def check_optimizer(function: str, optimizer: Any, *, argument: str = "optimizer") -> None:
+    """Refuse what is no optimizer, such as the function that makes one."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        way_out = "make one with train.adamw(1e-3) or optax.adam(1e-3)"
+        wanted = "be an Optax optimizer"
+        got = _checks.kind(optimizer)
+        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.sequence.masks import last_output, lengths_to_mask
@@ -37,7 +38,16 @@ def both_ends(ys: Float[Array, "B T H"], lengths: Any) -> Float[Array, "B H"]:
 
     Returns:
         Features, `(B, H)`; zero for rows of length 0.
+
+    Raises:
+        ValueError: for an odd number of features.
     """
+    if ys.shape[-1] % 2:
+        way_out = "it reads the outputs of rnnjax.bidirectional(...)"
+        wanted = "have as many features for each direction"
+        _checks.refuse("both_ends", "ys", wanted, ys.shape[-1], way_out)
+    if ys.shape[1] == 0:
+        return jnp.zeros_like(ys, shape=(ys.shape[0], ys.shape[-1]))
     half = ys.shape[-1] // 2
     return jnp.concatenate([last_step(ys[..., :half], lengths), ys[:, 0, half:]], axis=-1)
 
@@ -53,7 +63,7 @@ def mean_over_time(ys: Float[Array, "B T H"], lengths: Any) -> Float[Array, "B H
         Features, `(B, H)`.
     """
     if lengths is None:
-        return ys.mean(1)
+        return ys.sum(1) / max(ys.shape[1], 1)
     valid = lengths_to_mask(lengths, ys.shape[1], time_axis=-1)
     count = jnp.maximum(valid.sum(1, dtype=ys.dtype), 1)
     return keep(valid, ys, zeros_like(ys)).sum(1) / count[:, None]
@@ -69,6 +79,8 @@ def max_over_time(ys: Float[Array, "B T H"], lengths: Any) -> Float[Array, "B H"
     Returns:
         Features, `(B, H)`.
     """
+    if ys.shape[1] == 0:
+        return jnp.zeros_like(ys, shape=(ys.shape[0], ys.shape[-1]))
     if lengths is None:
         return ys.max(1)
     valid = lengths_to_mask(lengths, ys.shape[1], time_axis=-1)

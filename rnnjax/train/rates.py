@@ -11,12 +11,17 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.train.evaluation import as_data
-from rnnjax.train.measures import Measure, as_measure
+from rnnjax.data.checks import check_batch
+from rnnjax.train.evaluation import as_data, is_arrays
+from rnnjax.train.measures import Measure, as_loss
+from rnnjax.train.models import check_takes
 from rnnjax.train.modules import as_model
+from rnnjax.train.optimizers import check_optimizer
+from rnnjax.train.options import Options
 from rnnjax.train.placing import Placer
-from rnnjax.train.state import init_state
-from rnnjax.train.steps import make_train_step
+from rnnjax.train.sources import Names, has_epochs
+from rnnjax.train.state import start
+from rnnjax.train.steps import train_step
 
 
 class RateCurve(NamedTuple):
@@ -52,7 +57,8 @@ def find_rate(
 
     Args:
         model: as for `fit`.
-        data: as for `fit`; it is read again from the beginning when it ends.
+        data: as for `fit`; it is read again from the beginning when it ends. Of an iterator, so
+            many batches are read as there are steps.
         loss: as for `fit`.
         optimizer: what makes one of a rate, such as `optax.adam` or `train.adamw`; the rate is a
             schedule.
@@ -72,35 +78,37 @@ def find_rate(
     Reference: Smith, *Cyclical learning rates for training neural networks* (2017), section 3.3.
     """
     function = "find_rate"
+    _checks.prng_key(function, key)
     low, high = _checks.real(function, "low", low), _checks.real(function, "high", high)
     if not 0.0 < low < high:
         _checks.refuse(function, "low", "satisfy 0 < low < high", (low, high), "such as 1e-6, 1")
     _checks.size(function, "steps", steps, least=10)
-    _checks.function(function, "optimizer", optimizer, such_as="optax.adam")
-    functions, measure = as_model(function, model), as_measure(function, "loss", loss)
+    check_takes(function, "optimizer", optimizer, ("rate",), such_as="optax.adam")
+    functions, measure = as_model(function, model), as_loss(function, loss)
     growth = (high / low) ** (1 / (steps - 1))
     # Optax hands over whole numbers.
     made = optimizer(lambda count: low * growth ** jnp.asarray(count, jnp.float32))
+    check_optimizer(function, made, argument="optimizer(rate)")
+    options = Options(made, max_bad=steps)
     key_state, key_data = jax.random.split(key)
-    source, whole = as_data(
-        function,
-        data,
-        batch_size=batch_size,
-        steps=None,
-        shuffle=True,
-        seed=int(jax.random.bits(key_data)),
-    )
+    seed = int(jax.random.bits(key_data))
+    names = Names(function, steps="steps")
+    told = None if is_arrays(data) or has_epochs(names, data) else steps
+    source, whole = as_data(names, data, batch_size=batch_size, steps=told, shuffle=True, seed=seed)
     example = source.example()
-    state = init_state(functions, made, example, key=key_state)
+    check_batch(function, example)
+    state = start(
+        function, functions, options, example, key=key_state, weights=None, stateful=False
+    )
     placer = Placer(function, functions, state.weights, (measure,), stateful=False)
     placer.accept(example, whole)
-    step = make_train_step(functions, measure, made, max_bad=steps)
+    step = train_step(function, functions, (measure,), options)
     batches = itertools.chain.from_iterable(source.batches(epoch, 0) for epoch in itertools.count())
     losses: list[float] = []
     for batch in itertools.islice(batches, steps):
         state, sums = step(state, placer(batch))
         losses.append(float(measure.value(sums["loss"])) if sums["loss"].count > 0 else np.nan)
-        if losses[-1] > 4 * np.nanmin(losses):
+        if losses[-1] > 4 * min((loss for loss in losses if loss == loss), default=np.inf):
             break
     rates = low * growth ** np.arange(len(losses))
     smooth = smoothed(function, np.array(losses))

@@ -48,6 +48,7 @@ class Job(NamedTuple):
         source: where batches come from.
         validate: `weights -> values by name`; None without validation data.
         measures: by the names that they have in the history.
+        names: those of the history that have one number in each epoch.
         monitor: the name in the history that says which epoch was best.
         epochs: how many in all, those before a resumption included.
         callbacks: in the order in which they are called.
@@ -63,6 +64,7 @@ class Job(NamedTuple):
     source: Source
     validate: Callable[[Weights], dict[str, Any]] | None
     measures: dict[str, Measure]
+    names: tuple[str, ...]
     monitor: str
     epochs: int
     callbacks: tuple[Callback, ...]
@@ -181,6 +183,9 @@ class Run:
         self.looked, self.skipped = time.perf_counter(), int(bad.total)
         tokens = values.pop("tokens") * (self.index - self.first) / self.index
         values = {name: values[name].tolist() for name in self.job.measures}
+        before = self.history.entries[-1]["skipped"] if self.history.entries else 0
+        if self.skipped - before == self.index:  # a mean of nothing would be 0, the best of all
+            values |= {name: math.nan for name in self.job.measures if name in self.job.names}
         progress.show(self.index, values, tokens / (self.looked - self.started))
         return values
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rnnjax import _checks
 from rnnjax.data.batch import Batch
@@ -10,6 +10,20 @@ from rnnjax.data.checks import as_batch
 
 MOST_STEPS = 2**31
 """More batches than this in an epoch are those of a data set that repeats for ever."""
+
+
+class Names(NamedTuple):
+    """What the user calls things, for messages.
+
+    Attributes:
+        function: that was called.
+        data: the argument that holds batches.
+        steps: the argument that counts them; None where there is none.
+    """
+
+    function: str
+    data: str = "data"
+    steps: str | None = "steps_per_epoch"
 
 
 class Source(Protocol):
@@ -45,24 +59,21 @@ class Source(Protocol):
 class Indexed(Source):
     """Batches by number, counting on through epochs: rows, buckets, windows, Grain's MapDataset."""
 
-    def __init__(self, function: str, data: Any, steps: int | None):
-        self.function, self.data = function, data
+    def __init__(self, names: Names, data: Any, steps: int | None):
+        self.names, self.data = names, data
         self.steps: int = len(data) if steps is None else steps
-        if self.steps == 0:
-            _checks.refuse(function, "data", "hold a batch", "none", "give some rows")
-        if self.steps >= MOST_STEPS:
-            way_out = "say how many batches make an epoch"
-            _checks.refuse(function, "steps_per_epoch", "be given for endless data", None, way_out)
+        if len(data) == 0:
+            _checks.refuse(names.function, names.data, "hold a batch", "none", "give some rows")
 
     def example(self) -> Batch:
         """The first batch."""
-        return as_batch(self.function, self.data[0])
+        return as_batch(self.names.function, self.data[0])
 
     def batches(self, epoch: int, begin: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         first = epoch * self.steps
         for number in range(first + begin, first + self.steps):
-            yield as_batch(self.function, self.data[number])
+            yield as_batch(self.names.function, self.data[number])
 
     def position(self) -> None:
         """Epoch and batch say it all."""
@@ -86,13 +97,9 @@ class Iterated(Source):
     where it stopped; other iterables are read up to there.
     """
 
-    def __init__(self, function: str, data: Iterable[Any], steps: int | None):
-        self.function, self.data, self.steps = function, data, steps
+    def __init__(self, names: Names, data: Iterable[Any], steps: int | None):
+        self.names, self.data, self.steps = names, data, steps
         self.once = iter(data) is data
-        if self.once and steps is None:
-            way_out = "say how many batches make an epoch, or give a list or a data set"
-            wanted = "be given with an iterator, which cannot be read again"
-            _checks.refuse(function, "steps_per_epoch", wanted, None, way_out)
         self.iterator: Iterator[Any] = iter(())
         self.sought: Any = None
         self.fresh = True
@@ -104,12 +111,14 @@ class Iterated(Source):
         state = iterator.get_state() if self.once and hasattr(iterator, "get_state") else None
         item = next(iterator, None)
         if item is None:
-            _checks.refuse(self.function, "data", "hold a batch", "none", "give some batches")
+            function, argument, *_ = self.names
+            _checks.refuse(function, argument, "hold a batch", "none", "give some batches")
         if state is not None:
             iterator.set_state(state)
         elif self.once:
             self.data = itertools.chain([item], iterator)
-        return as_batch(self.function, item)
+            self.iterator = self.data  # where it is read already
+        return as_batch(self.names.function, item)
 
     def batches(self, epoch: int, begin: int) -> Iterator[Batch]:
         """The batches of an epoch."""
@@ -125,12 +134,13 @@ class Iterated(Source):
         index = begin
         for item in itertools.islice(self.iterator, left):
             index += 1
-            yield as_batch(self.function, item)
+            yield as_batch(self.names.function, item)
         self.over = True
         if index == 0 or (self.steps is not None and index < self.steps):
             wanted = "hold a batch" if self.steps is None else f"hold {self.steps} batches an epoch"
-            way_out = "give data, or a smaller steps_per_epoch"
-            _checks.refuse(self.function, "data", wanted, f"{index} in epoch {epoch + 1}", way_out)
+            function, argument, steps = self.names
+            way_out = f"give data, or a smaller {steps}" if steps else "give some batches"
+            _checks.refuse(function, argument, wanted, f"{index} in epoch {epoch + 1}", way_out)
 
     def position(self) -> Any:
         """The state of the iterator, where it has one."""
@@ -155,15 +165,48 @@ def set_state(iterator: Any, position: dict[str, Any]) -> None:
     iterator.set_state(position["tree"] if text is None else text.encode())
 
 
-def as_source(function: str, data: Any, steps_per_epoch: int | None) -> Source:
-    """What `fit` reads: batches by number where the data has them, else one after another."""
-    if steps_per_epoch is not None:
-        _checks.size(function, "steps_per_epoch", steps_per_epoch)
-    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if indexed and not isinstance(data, (list, tuple, dict, str)):
-        return Indexed(function, data, steps_per_epoch)
-    if isinstance(data, Iterable) and not isinstance(data, (dict, str)):
-        return Iterated(function, data, steps_per_epoch)
-    wanted = "be a Batch, a tuple of arrays, or batches"
-    way_out = "such as (xs, targets, lengths)"
-    _checks.refuse(function, "data", wanted, _checks.kind(data), way_out, error=TypeError)
+def check_data(names: Names, data: Any) -> None:
+    """Refuse what holds no batches."""
+    held = isinstance(data, Iterable) or is_indexed(data)
+    if not held or isinstance(data, (dict, str)) or hasattr(data, "shape"):
+        wanted = "be a Batch, a tuple of arrays, or batches"
+        way_out = "such as (xs, targets, lengths)"
+        got = _checks.kind(data)
+        _checks.refuse(names.function, names.data, wanted, got, way_out, error=TypeError)
+
+
+def is_indexed(data: Any) -> bool:
+    """Whether batches have numbers that count on through epochs."""
+    there = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    return there and not isinstance(data, (list, tuple, dict, str))
+
+
+def why_steps(data: Any) -> str | None:
+    """Why the user must say how many batches make an epoch; None where the data do."""
+    if is_indexed(data):
+        return "for endless data" if len(data) >= MOST_STEPS else None
+    return "with an iterator, which cannot be read again" if iter(data) is data else None
+
+
+def has_epochs(names: Names, data: Any) -> bool:
+    """Whether data can be read again, and have an end."""
+    check_data(names, data)
+    return why_steps(data) is None
+
+
+def as_source(names: Names, data: Any, steps: int | None, *, again: bool = True) -> Source:
+    """What `fit` reads: batches by number where the data has them, else one after another.
+
+    An iterator may say by its end how many batches there are, if they are not read `again`.
+    """
+    check_data(names, data)
+    if steps is not None:
+        _checks.size(names.function, str(names.steps), steps)
+    why = why_steps(data)
+    if steps is None and why is not None and (again or is_indexed(data)):
+        function, argument = names.function, names.steps or names.data
+        way_out = "say how many batches make an epoch, or give a list or a data set"
+        if names.steps is None:
+            _checks.refuse(function, argument, "have an end", "endless data", "give a list")
+        _checks.refuse(function, argument, f"be given {why}", None, way_out)
+    return (Indexed if is_indexed(data) else Iterated)(names, data, steps)

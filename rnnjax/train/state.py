@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
 from rnnjax.data.batch import Batch
+from rnnjax.data.checks import as_batch, check_batch
+from rnnjax.train.inputs import check_inputs, spec_of
 from rnnjax.train.models import Model, Weights
+from rnnjax.train.modules import as_model
+from rnnjax.train.options import Options, check_options
+
 
 class Bad(NamedTuple):
     """Batches whose loss or gradient was not finite; they changed nothing.
@@ -69,9 +75,9 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-    model: Model,
+    model: Any,
     optimizer: optax.GradientTransformation,
-    batch: Batch,
+    batch: Batch | tuple,
     *,
     key: Any,
     weights: Weights | None = None,
@@ -81,7 +87,7 @@ def init_state(
     """Make the state before the first step.
 
     Args:
-        model: from `from_layer` and the like.
+        model: what `fit` takes.
         optimizer: from Optax.
         batch: lends its shapes.
         key: draws the weights, and the noise of every step.
@@ -93,6 +99,11 @@ def init_state(
         The state. A stateful one begins with a carry of zeros: the first batch says by its
         `resets` where streams begin.
 
+    Raises:
+        TypeError: for an argument of the wrong kind, and weights of another model.
+        ValueError: for a batch that is not right, weights of other shapes, or a stateful model
+            that hands no carry on.
+
     Example:
         >>> import jax, jax.numpy as jnp, optax, rnnjax
         >>> from rnnjax import data, train
@@ -102,16 +113,44 @@ def init_state(
         >>> int(state.step), state.params.w_ih.shape
         (0, (3, 12))
     """
+    function = "init_state"
+    _checks.prng_key(function, key)
+    _checks.flag(function, "stateful", stateful)
+    options = Options(optimizer, averaging)
+    check_options(function, options)
+    model, batch = as_model(function, model), as_batch(function, batch)
+    check_batch(function, batch)
+    return start(function, model, options, batch, key=key, weights=weights, stateful=stateful)
+
+
+def start(
+    function: str,
+    model: Model,
+    options: Options,
+    batch: Batch,
+    *,
+    key: Any,
+    weights: Weights | None,
+    stateful: bool,
+) -> TrainState:
+    """What `init_state` returns, of arguments that are checked but for weights."""
+    check_inputs(function, spec_of(model, None, batch), batch)
     key_weights, key_noise = jax.random.split(key)
+    if weights is not None:
+        check_weights(function, weights, jax.eval_shape(model.init, key_weights, batch))
     weights = Weights(*copied(model.init(key_weights, batch) if weights is None else weights))
     carry = None
     if stateful:
         like = lambda weights, batch: model.apply(weights, batch, None, key_noise).carry
         shapes = jax.eval_shape(like, weights, batch)
+        if shapes is None:
+            wanted = f"be False for {model.name}, which hands no carry on"
+            way_out = "give a cell or a layer, or a call= that returns the carry"
+            _checks.refuse(function, "stateful", wanted, stateful, way_out)
         carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     average = None
-    if averaging is not None:
-        begun = 0 if averaging.patience is None else -1
+    if options.averaging is not None:
+        begun = 0 if options.averaging.patience is None else -1
         average = Average(copied(weights.params), jnp.asarray(begun, jnp.int32))
     # An array each, since they are donated together.
     zero = lambda: jnp.zeros((), jnp.int32)
@@ -119,13 +158,41 @@ def init_state(
         step=zero(),
         params=weights.params,
         buffers=weights.buffers,
-        opt_state=optimizer.init(weights.params),
+        opt_state=options.optimizer.init(weights.params),
         carry=carry,
         key=key_noise,
         average=average,
         scale=jnp.ones((), jnp.float32),
         bad=Bad(zero(), zero(), zero()),
     )
+
+
+def check_weights(function: str, weights: Any, wanted: Weights) -> None:
+    """Refuse weights that this model cannot begin with."""
+    if not isinstance(weights, Weights):
+        way_out = "give trained.weights, or train.Weights(params)"
+        got = _checks.kind(weights)
+        _checks.refuse(function, "weights", "be Weights", got, way_out, error=TypeError)
+    way_out = "give those of this very model, for inputs of this width"
+    name, got, like = first_difference("weights", weights, wanted)
+    _checks.same_structure(function, name, got, like, way_out)
+    pairs = zip(jax.tree_util.tree_leaves_with_path(weights), jax.tree.leaves(wanted), strict=True)
+    for (path, leaf), like in pairs:
+        if jnp.issubdtype(like.dtype, jnp.floating) != jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = "weights" + jax.tree_util.keystr(path)
+            got = leaf.dtype.name
+            _checks.refuse(function, name, f"be {like.dtype.name}", got, way_out, error=TypeError)
+
+
+def first_difference(name: str, got: PyTree, wanted: PyTree) -> tuple[str, PyTree, PyTree]:
+    """The innermost part, with its name, that has another structure; the whole if none has."""
+    flat = lambda tree: jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda n: n is not tree)
+    (parts, outer), (like, outer_like) = flat(got), flat(wanted)
+    if outer == outer_like:
+        for (path, part), (_, part_like) in zip(parts, like, strict=True):
+            if jax.tree.structure(part) != jax.tree.structure(part_like):
+                return first_difference(name + jax.tree_util.keystr(path), part, part_like)
+    return name, got, wanted
 
 
 @jax.jit

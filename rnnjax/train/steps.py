@@ -12,16 +12,16 @@ from rnnjax._typing import Array, PyTree
 from rnnjax.cells.base import value
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
-from rnnjax.train.measures import Measure, as_measure, as_measures
-from rnnjax.train.models import Weights
+from rnnjax.train.measures import Mean, Measure, as_loss, as_measures
+from rnnjax.train.models import Model, Weights, check_number
 from rnnjax.train.modules import as_model
+from rnnjax.train.options import Options, caster, check_options
 from rnnjax.train.state import Average, Bad, TrainState
 
 Sums = dict[str, PyTree]
 """What each measure adds up, by its name."""
 
 
-@value
 def make_train_step(
     model: Any,
     loss: Measure | Callable[[PyTree, PyTree], Array],
@@ -74,14 +74,18 @@ def make_train_step(
         True
     """
     function = "make_train_step"
-    model = as_model(function, model)
-    measure, others = (
-        as_measure(function, "loss", loss),
-        as_measures(function, metrics, taken=("loss",)),
-    )
-    _checks.size(function, "accumulate", accumulate)
-    _checks.size(function, "max_bad", max_bad)
-    check_optimizer(function, optimizer)
+    options = Options(optimizer, averaging, penalty, accumulate, compute_dtype, max_bad)
+    check_options(function, options)
+    measures = as_loss(function, loss), *as_measures(function, metrics, taken=("loss",))
+    return train_step(function, as_model(function, model), measures, options)
+
+
+@value
+def train_step(
+    function: str, model: Model, measures: tuple[Measure, ...], options: Options
+) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
+    """What `make_train_step` returns; the loss comes first, and messages name `function`."""
+    optimizer, averaging, penalty, accumulate, compute_dtype, max_bad = options
     cast = caster(function, compute_dtype)
     descend = optax.with_extra_args_support(optimizer)  # some of Optax want the loss
 
@@ -89,10 +93,12 @@ def make_train_step(
         """The sum over the batch, and its penalties as often as something counts."""
         applied = model.apply(Weights(cast(params), buffers), cast_xs(cast, batch), carry, key)
         outputs = uncast(compute_dtype, applied.outputs)
-        sums = {"loss": measure.sums(outputs, batch)}
-        sums |= {metric.name: metric.sums(outputs, batch) for metric in others}
-        total, count = sums["loss"]
-        extra = applied.penalty + (0.0 if penalty is None else penalty(params))
+        sums = {m.name: m.sums(outputs, batch) for m in measures}
+        total, count = check_mean(function, sums["loss"])
+        check_number(function, "Applied.penalty", applied.penalty)
+        extra = applied.penalty
+        if penalty is not None:
+            extra = extra + check_number(function, "penalty", penalty(params))
         return total + count * extra, (sums, applied.carry, applied.buffers)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
@@ -102,6 +108,7 @@ def make_train_step(
             arguments = (state.params, state.buffers, batch, state.carry, key)
             gradient, (sums, carry, buffers) = differentiate(*arguments)
         else:
+            check_parts(function, batch, accumulate, state.carry is not None)
             gradient, sums, buffers = in_parts(differentiate, state, batch, key, accumulate)
             carry = None
         total, count = sums["loss"]
@@ -130,7 +137,6 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-@value
 def make_eval_step(
     model: Any,
     measures: Sequence[Measure | Callable[[PyTree, PyTree], Array]],
@@ -161,15 +167,23 @@ def make_eval_step(
         >>> 0 <= float(train.accuracy.value(sums["accuracy"])) <= 1
         True
     """
-    model = as_model("make_eval_step", model)
-    all_measures = as_measures("make_eval_step", measures, argument="measures")
-    cast = caster("make_eval_step", compute_dtype)
+    function = "make_eval_step"
+    model, chosen = as_model(function, model), as_measures(function, measures, argument="measures")
+    return eval_step(function, model, chosen, compute_dtype)
+
+
+@value
+def eval_step(
+    function: str, model: Model, measures: tuple[Measure, ...], compute_dtype: Any
+) -> Callable[[Weights, PyTree, Batch], tuple[PyTree, Sums]]:
+    """What `make_eval_step` returns; `function` is what messages name."""
+    cast = caster(function, compute_dtype)
 
     def step(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, Sums]:
         weights = weights._replace(params=cast(weights.params))
         applied = model.apply(weights, cast_xs(cast, batch), carry, None)
         outputs = uncast(compute_dtype, applied.outputs)
-        return applied.carry, {m.name: m.sums(outputs, batch) for m in all_measures}
+        return applied.carry, {m.name: m.sums(outputs, batch) for m in measures}
 
     return jax.jit(step)
 
@@ -178,14 +192,7 @@ def in_parts(
     differentiate: Callable[..., Any], state: TrainState, batch: Batch, key: Any, parts: int
 ) -> tuple[PyTree, Sums, PyTree]:
     """Gradient and sums of a batch, a part of its rows after another."""
-    num_rows = jax.tree.leaves(batch)[0].shape[0]
-    if num_rows % parts:
-        way_out = "every part has as many rows"
-        wanted = f"divide the batch size {num_rows}"
-        _checks.refuse("make_train_step", "accumulate", wanted, parts, way_out)
-    if state.carry is not None:
-        way_out = "make the batch smaller"
-        _checks.refuse("make_train_step", "accumulate", "be 1 with a carry", parts, way_out)
+    num_rows = num_rows_of(batch)
     rows = jax.tree.map(lambda a: a.reshape(parts, num_rows // parts, *a.shape[1:]), batch)
 
     def one(buffers: PyTree, inputs: Any) -> tuple[PyTree, Any]:
@@ -205,6 +212,32 @@ def in_parts(
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     (buffers, (gradient, sums)), _ = jax.lax.scan(body, (state.buffers, zeros), inputs)
     return gradient, sums, buffers
+
+
+def num_rows_of(batch: Batch) -> int:
+    """How many rows a batch has."""
+    return jax.tree.leaves(batch.xs)[0].shape[0]
+
+
+def check_parts(function: str, batch: Batch, parts: int, carries: bool) -> None:
+    """Refuse parts of a batch that are unequal, or have but one carry."""
+    num_rows = num_rows_of(batch)
+    if num_rows % parts:
+        way_out = "every part has as many rows"
+        wanted = f"divide the batch size {num_rows}"
+        _checks.refuse(function, "accumulate", wanted, parts, way_out)
+    if carries and parts > 1:
+        way_out = "make the batch smaller"
+        _checks.refuse(function, "accumulate", "be 1 with a carry", parts, way_out)
+
+
+def check_mean(function: str, sums: PyTree) -> Mean:
+    """The sums of a loss; refuse those that have no gradient."""
+    if not isinstance(sums, Mean) or jnp.shape(sums.total) != ():
+        way_out = "put it among the metrics, and give a loss such as train.cross_entropy"
+        got = _checks.describe(sums)
+        _checks.refuse(function, "loss", "add up to a Mean", got, way_out, error=TypeError)
+    return sums
 
 
 def averaged(averaging: Any, average: Average | None, params: PyTree) -> Average | None:
@@ -238,20 +271,6 @@ def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def caster(function: str, dtype: Any) -> Callable[[PyTree], PyTree]:
-    """What turns the floating leaves of a tree into a dtype; None leaves them."""
-    if dtype is None:
-        return lambda tree: tree
-    dtype = _checks.float_dtype(function, "compute_dtype", dtype)
-    if dtype == jnp.float16:
-        way_out = "float16 overflows without a scaled loss"
-        wanted = "be bfloat16, float32 or float64"
-        _checks.refuse(function, "compute_dtype", wanted, dtype.name, way_out)
-    _checks.usable_dtype(function, "compute_dtype", dtype)
-    floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
-    return lambda tree: jax.tree.map(lambda a: a.astype(dtype) if floating(a) else a, tree)
-
-
 def cast_xs(cast: Callable[[PyTree], PyTree], batch: Batch) -> Batch:
     """The batch with its inputs, and nothing else, in the dtype of computation."""
     return batch._replace(xs=cast(batch.xs))
@@ -260,12 +279,3 @@ def cast_xs(cast: Callable[[PyTree], PyTree], batch: Batch) -> Batch:
 def uncast(dtype: Any, outputs: PyTree) -> PyTree:
     """Outputs for the loss, which is not computed in fewer digits than float32 has."""
     return outputs if dtype is None else caster("fit", at_least_float32(dtype))(outputs)
-
-
-def check_optimizer(function: str, optimizer: Any) -> None:
-    """Refuse what is no optimizer, such as the function that makes one."""
-    if not isinstance(optimizer, optax.GradientTransformation):
-        way_out = "make one with train.adamw(1e-3) or optax.adam(1e-3)"
-        wanted = "be an Optax optimizer"
-        got = _checks.kind(optimizer)
-        _checks.refuse(function, "optimizer", wanted, got, way_out, error=TypeError)
