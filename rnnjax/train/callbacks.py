@@ -65,9 +65,19 @@ class EarlyStopping(Callback):
         self.watched = Watched("EarlyStopping", monitor, min_delta)
         self.restore_best = _checks.flag("EarlyStopping", "restore_best", restore_best)
 
+    def on_start(self, run: Run) -> None:
+        """Begin to count, or stop again what was stopped before a resumption."""
+        self.watched.begin(run)
+        self.stop_if_due(run)
+
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
-        waited = self.watched.look(run, entry)
+        self.watched.look(run, entry)
+        self.stop_if_due(run)
+
+    def stop_if_due(self, run: Run) -> None:
+        """Stop the run after so many epochs without a better value."""
+        waited = self.watched.waited
         if waited >= self.patience:
             run.stop(f"{self.watched.name(run)} was not better for {waited} epochs")
 
@@ -120,6 +130,10 @@ class ReduceOnPlateau(Callback):
         self.least = _checks.real(function, "least", least)
         self.watched = Watched(function, monitor, min_delta)
 
+    def on_start(self, run: Run) -> None:
+        """Begin to count."""
+        self.watched.begin(run)
+
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
         if self.watched.look(run, entry) >= self.patience:
@@ -155,6 +169,11 @@ class Watched:
     def name(self, run: Run) -> str:
         """What is watched."""
         return self.monitor or run.monitor
+
+    def begin(self, run: Run) -> None:
+        """Forget an earlier run, where this one is new."""
+        if run.step == 0:
+            self.best, self.waited = None, 0
 
     def look(self, run: Run, entry: dict[str, Any]) -> int:
         """The epochs since the value was better than ever before, this one included."""

@@ -34,8 +34,10 @@ class Checkpoints:
         keep: how many of the newest are kept.
         every_steps: write after this many steps; None means not by steps.
         every_epochs: write after this many epochs; None means not by epochs.
-        every_seconds: write when this much time has passed since the last; None means not by
-            time.
+        every_seconds: write after the step when this much time has passed since the last one was
+            written; None means not by time.
+
+    Each that is not None counts, and `fit` writes one at its end and when it is interrupted, too.
 
     Raises:
         TypeError: for an argument of the wrong kind.
@@ -46,8 +48,8 @@ class Checkpoints:
     keep: int = 3
     _: dataclasses.KW_ONLY
     every_steps: int | None = None
-    every_epochs: int | None = 1
-    every_seconds: float | None = None
+    every_epochs: int | None = None
+    every_seconds: float | None = 60.0
 
     def __post_init__(self) -> None:
         name = "Checkpoints"
@@ -63,7 +65,7 @@ class Checkpoints:
                 _checks.refuse(name, "every_seconds", "be more than 0", seconds, way_out)
         elif self.every_steps is None and self.every_epochs is None:
             way_out = "give every_steps, every_epochs or every_seconds"
-            _checks.refuse(name, "every_epochs", "say when to write", "None for all", way_out)
+            _checks.refuse(name, "every_seconds", "say when to write", "None for all", way_out)
 
 
 class Restored(NamedTuple):
@@ -128,9 +130,7 @@ def save(
     named = leaves.named_leaves("save", "tree", tree)
     leaves.check_arrays("save", named)
     text = snapshot.record_text(step, named, record)
-    if jax.process_count() > 1:
-        message = f"save: this is one of {jax.process_count()} processes; only one alone can save."
-        raise CheckpointError(message)
+    check_alone("save")
     final = folders.path_of(folder, step)
     try:
         files.make_folder(folder)
@@ -229,6 +229,30 @@ def latest_step(folder: str | Path) -> int | None:
     """
     found = listed("latest_step", check_folder("latest_step", folder))
     return found[0][0] if found else None
+
+
+def check_alone(function: str) -> None:
+    """Refuse to be one of several processes."""
+    count = jax.process_count()
+    if count > 1:
+        message = f"{function}: this is one of {count} processes; only one alone can save."
+        raise CheckpointError(message)
+
+
+def check_can_save(function: str, folder: str | Path) -> None:
+    """Find out before a run what its first checkpoint would fail for."""
+    folder = check_folder(function, folder)
+    check_alone(function)
+    with snapshot.checkpointer(function):
+        pass
+    probe = files.temporary_beside(folder / "probe")
+    try:
+        files.make_folder(folder)
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        message = f"{function}: checkpoints cannot be written to {folder}: {reason(error)}; "
+        raise CheckpointError(message + last_sound(folder)) from error
 
 
 def check_folder(function: str, folder: str | Path) -> Path:

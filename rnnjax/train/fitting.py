@@ -152,6 +152,7 @@ def fit(
     advance, values = adding_up(step, measures)
     totals = no_totals(jax.eval_shape(step, state, example)[1])
     validate = validator(placer, validation, batch_size, validation_steps, compute_dtype)
+    callbacks = check_callbacks(callbacks)
     job = Job(
         advance=advance,
         values=values,
@@ -161,11 +162,11 @@ def fit(
         measures={measure.name: measure for measure in measures},
         monitor=check_monitor(monitor, measures, validate),
         epochs=epochs,
-        callbacks=check_callbacks(callbacks),
+        callbacks=callbacks,
         checkpoints=as_checkpoints(checkpoints, resume),
         averaging=check_averaging(averaging, validate),
         max_bad=max_bad,
-        settings=settings_of(source, example, key),
+        settings=settings_of(source, example, key, callbacks),
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -212,12 +213,15 @@ def validator(
     return evaluator(inspector, source, compute_dtype=compute_dtype)
 
 
-def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
+def settings_of(
+    source: Source, example: Batch, key: Any, callbacks: tuple[Callback, ...]
+) -> dict[str, Any]:
     """What must be the same after a resumption."""
     return {
         "steps_per_epoch": source.steps,
         "batch_size": jax.tree.leaves(example)[0].shape[0],
         "key": jax.random.key_data(key).tolist(),
+        "callbacks": [type(callback).__name__ for callback in callbacks],
     }
 
 

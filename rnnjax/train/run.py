@@ -12,7 +12,7 @@ from rnnjax import _checks
 from rnnjax.data.batch import Batch
 from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
-from rnnjax.train.checkpoints import Checkpoints, latest_step, restore, save
+from rnnjax.train.checkpoints import Checkpoints, check_can_save, latest_step, restore, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
@@ -108,7 +108,7 @@ class Run:
         self.reason: str | None = None
         self.scale = 1.0
         self.saved_at = time.monotonic()
-        self.saved_step: int | None = None
+        self.saved: tuple[int, int, int] | None = None  # the moment of the last checkpoint
         self.path: Any = None
         self.seconds = 0.0  # of this epoch before a resumption
         self.began = time.perf_counter()  # of this epoch, had it not been interrupted
@@ -136,10 +136,22 @@ class Run:
         """The last weights, averaged where the run averages."""
         return self.state.weights
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is an epoch to come, and nothing has stopped the run."""
+        return self.epoch < self.job.epochs and self.reason is None
+
+    @property
+    def moment(self) -> tuple[int, int, int]:
+        """Where the run is; the last batch of an epoch is done before the epoch is over."""
+        return self.step, self.epoch, self.index
+
     def go(self, signals: Interruption, progress: Quiet) -> None:
         """Run to the end, to a signal, or to a callback that stops."""
         self.each(lambda callback: callback.on_start(self))
-        while self.epoch < self.job.epochs and self.reason is None:
+        if self.job.checkpoints is not None and self.goes_on:
+            check_can_save("fit", self.job.checkpoints.folder)
+        while self.goes_on:
             self.one_epoch(signals, progress)
             if signals.name is not None:
                 self.stop(signals.name)
@@ -248,10 +260,12 @@ class Run:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint, unless this step has one."""
+        """Write a checkpoint, unless this moment has one."""
         due = self.job.checkpoints
-        if due is None or self.saved_step == self.step:
+        if due is None or self.saved == self.moment:
             return
+        if self.index:
+            self.look()  # a state that no batch moves any more is not worth going on from
         record = {
             "epoch": self.epoch,
             "index": self.index,
@@ -266,7 +280,7 @@ class Run:
         }
         tree = Saved(self.state, self.totals, self.best)
         self.path = save(due.folder, self.step, tree, record, keep=due.keep)
-        self.saved_step, self.saved_at = self.step, time.monotonic()
+        self.saved, self.saved_at = self.moment, time.monotonic()
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -285,12 +299,8 @@ class Run:
         self.history = History(record["history"])
         self.best_epoch, self.best_value = record["best_epoch"], record["best_value"]
         self.scale, self.seconds = record["scale"], record["seconds"]
-        self.path, self.saved_step = restored.path, restored.step
+        self.path, self.saved = restored.path, self.moment
         if record["position"] is not None:
             self.job.source.seek(record["position"])
-        if len(record["callbacks"]) != len(self.job.callbacks):
-            wanted = f"be the {len(record['callbacks'])} of {restored.path}"
-            way_out = "resume with the callbacks that the run began with"
-            _checks.refuse("fit", "callbacks", wanted, len(self.job.callbacks), way_out)
         for callback, memory in zip(self.job.callbacks, record["callbacks"], strict=True):
             callback.recall(memory)
