@@ -131,14 +131,14 @@ def predict(
 
 def evaluator(
     placer: Placer, source: Source, *, compute_dtype: Any = None
-) -> Callable[[Weights], dict[str, Any]]:
-    """What measures weights on all batches of a source, and fetches the values once."""
+) -> Callable[..., dict[str, Any]]:
+    """What measures weights on all batches of an epoch, and fetches the values once."""
     step = make_eval_step(placer.model, placer.measures, compute_dtype=compute_dtype)
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
-    def run(weights: Weights) -> dict[str, Any]:
+    def run(weights: Weights, epoch: int = 0) -> dict[str, Any]:
         carry = totals = None
-        for batch in source.batches(0, 0):
+        for batch in source.batches(epoch, 0):
             batch = placer(batch)
             if totals is None:
                 carry, sums = jax.eval_shape(step, weights, None, batch)

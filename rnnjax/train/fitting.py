@@ -202,15 +202,18 @@ def adding_up(
 
 def validator(
     placer: Placer, validation: Any, batch_size: int | None, steps: int | None, compute_dtype: Any
-) -> Callable[[Weights], dict[str, Any]] | None:
-    """What measures weights on validation data, if there is some."""
+) -> Callable[[Weights, int], dict[str, Any]] | None:
+    """What measures weights on validation data, if there is some, after an epoch (from 0)."""
     if validation is None:
         return None
     size = batch_size if is_arrays(validation) else None
     source, whole = as_data("fit", validation, batch_size=size, steps=steps)
     inspector = placer.twin(stateful=hands_on("fit", validation, None))
     inspector.accept(source.example(), whole)
-    return evaluator(inspector, source, compute_dtype=compute_dtype)
+    measure = evaluator(inspector, source, compute_dtype=compute_dtype)
+    # The same batches each time; an iterator goes on, and after a resumption is read up to there.
+    once = getattr(source, "once", False)
+    return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
 def settings_of(

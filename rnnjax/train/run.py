@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from rnnjax import _checks
 from rnnjax.data.batch import Batch
 from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
-from rnnjax.train.checkpoints import Checkpoints, check_can_save, latest_step, restore, save
+from rnnjax.train.checkpoints import Checkpoints, check_can_save, fill, find, latest_step, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
@@ -46,7 +47,7 @@ class Job(NamedTuple):
         values: `totals -> values by name`, jitted.
         place: brings a batch to where the step runs, and checks it.
         source: where batches come from.
-        validate: `weights -> values by name`; None without validation data.
+        validate: `weights, epoch -> values by name`; None without validation data.
         measures: by the names that they have in the history.
         monitor: the name in the history that says which epoch was best.
         epochs: how many in all, those before a resumption included.
@@ -61,7 +62,7 @@ class Job(NamedTuple):
     values: Callable[[Totals], dict[str, Any]]
     place: Callable[[Batch], Batch]
     source: Source
-    validate: Callable[[Weights], dict[str, Any]] | None
+    validate: Callable[[Weights, int], dict[str, Any]] | None
     measures: dict[str, Measure]
     monitor: str
     epochs: int
@@ -214,7 +215,7 @@ class Run:
         values = self.look()
         del values["tokens"]
         if self.job.validate is not None:
-            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights).items()}
+            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()}
         self.epoch += 1
         self.index = 0
         entry = {"epoch": self.epoch, "step": self.step, **values}
@@ -287,19 +288,23 @@ class Run:
         due = self.job.checkpoints
         if due is None or latest_step(due.folder) is None:
             return
-        restored = restore(due.folder, Saved(self.state, self.totals, self.best))
-        record = restored.record
+        found = find("fit", Path(due.folder))
+        record = found.record
+        if "settings" not in record:
+            wanted, way_out = "be of runs of fit", "give another folder"
+            _checks.refuse("fit", "checkpoints", wanted, f"{found.path} of another", way_out)
         for name, wanted in self.job.settings.items():
             got = record["settings"].get(name)
             if got != wanted:
                 way_out = "resume with what the run began with, or give another folder"
-                _checks.refuse("fit", name, f"be {got} as in {restored.path}", wanted, way_out)
-        self.state, self.totals, self.best = restored.tree
-        self.step, self.epoch, self.index = restored.step, record["epoch"], record["index"]
+                _checks.refuse("fit", name, f"be {got} as in {found.path}", wanted, way_out)
+        like = Saved(self.state, self.totals, self.best)
+        self.state, self.totals, self.best = fill("fit", found, like)
+        self.step, self.epoch, self.index = found.step, record["epoch"], record["index"]
         self.history = History(record["history"])
         self.best_epoch, self.best_value = record["best_epoch"], record["best_value"]
         self.scale, self.seconds = record["scale"], record["seconds"]
-        self.path, self.saved = restored.path, self.moment
+        self.path, self.saved = found.path, self.moment
         if record["position"] is not None:
             self.job.source.seek(record["position"])
         for callback, memory in zip(self.job.callbacks, record["callbacks"], strict=True):
