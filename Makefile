@@ -7,7 +7,7 @@ NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
 LEARNING := adding_problem copy_memory pixel_digits
 
-.PHONY: demo learning pictures test native lint parity bench bench-smoke docs dev clean
+.PHONY: demo learning pictures test native lint parity sanitizers bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev
 
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
+
+sanitizers: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 tests/sanitizers
 
 # About an hour of timing on two cores; close other load first.
 bench: $(VENV)/.bench

@@ -67,12 +67,18 @@ class EarlyStopping(Callback):
         self.restore_best = _checks.flag("EarlyStopping", "restore_best", restore_best)
 
     def on_start(self, run: Run) -> None:
-        """Refuse a name that the history will not have."""
+        """Begin to count, or stop again what was stopped before a resumption."""
         self.watched.begin(run)
+        self.stop_if_due(run)
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
         """Count the epochs without a better value."""
-        waited = self.watched.look(run, entry)
+        self.watched.look(run, entry)
+        self.stop_if_due(run)
+
+    def stop_if_due(self, run: Run) -> None:
+        """Stop the run after so many epochs without a better value."""
+        waited = self.watched.waited
         if waited >= self.patience:
             run.stop(f"{self.watched.name(run)} was not better for {waited} epochs")
 
@@ -129,7 +135,7 @@ class ReduceOnPlateau(Callback):
         self.watched = Watched(function, monitor, min_delta)
 
     def on_start(self, run: Run) -> None:
-        """Refuse a name that the history will not have."""
+        """Begin to count."""
         self.watched.begin(run)
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:
@@ -166,8 +172,10 @@ class Watched:
         return self.monitor or run.monitor
 
     def begin(self, run: Run) -> None:
-        """Refuse a name that the history will not have."""
+        """Refuse a name that the history will not have, and forget an earlier run."""
         check_name(self.function, "monitor", self.name(run), run.job.names)
+        if run.step == 0:
+            self.best, self.waited = None, 0
 
     def look(self, run: Run, entry: dict[str, Any]) -> int:
         """The epochs since the value was better than ever before, this one included."""

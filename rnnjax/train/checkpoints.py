@@ -34,8 +34,10 @@ class Checkpoints:
         keep: how many of the newest are kept.
         every_steps: write after this many steps; None means not by steps.
         every_epochs: write after this many epochs; None means not by epochs.
-        every_seconds: write when this much time has passed since the last; None means not by
-            time.
+        every_seconds: write after the step when this much time has passed since the last one was
+            written; None means not by time.
+
+    Each that is not None counts, and `fit` writes one at its end and when it is interrupted, too.
 
     Raises:
         TypeError: for an argument of the wrong kind.
@@ -46,8 +48,8 @@ class Checkpoints:
     keep: int = 3
     _: dataclasses.KW_ONLY
     every_steps: int | None = None
-    every_epochs: int | None = 1
-    every_seconds: float | None = None
+    every_epochs: int | None = None
+    every_seconds: float | None = 60.0
 
     def __post_init__(self) -> None:
         name = "Checkpoints"
@@ -63,7 +65,7 @@ class Checkpoints:
                 _checks.refuse(name, "every_seconds", "be more than 0", seconds, way_out)
         elif self.every_steps is None and self.every_epochs is None:
             way_out = "give every_steps, every_epochs or every_seconds"
-            _checks.refuse(name, "every_epochs", "say when to write", "None for all", way_out)
+            _checks.refuse(name, "every_seconds", "say when to write", "None for all", way_out)
 
 
 class Restored(NamedTuple):
@@ -128,9 +130,7 @@ def save(
     named = leaves.named_leaves("save", "tree", tree)
     leaves.check_arrays("save", named)
     text = snapshot.record_text(step, named, record)
-    if jax.process_count() > 1:
-        message = f"save: this is one of {jax.process_count()} processes; only one alone can save."
-        raise CheckpointError(message)
+    check_alone("save")
     final = folders.path_of(folder, step)
     try:
         files.make_folder(folder)
@@ -185,27 +185,12 @@ def restore(folder: str | Path, like: PyTree, *, step: int | None = None) -> Res
         (120, [0.0, 1.0, 2.0], {'epoch': 2})
     """
     folder = check_folder("restore", folder)
-    named = leaves.named_leaves("restore", "like", like)
-    leaves.check_like("restore", named)
+    leaves.check_like("restore", leaves.named_leaves("restore", "like", like))
     if step is not None:
         step = _checks.size("restore", "step", step, least=0)
-    path, problems = first_sound(candidates(folder, step))
-    if path is None:
-        text = "; ".join(f"{path.name}: {problem}" for path, problem in problems)
-        raise CheckpointError(f"restore: no checkpoint in {folder} is sound: {text}.")
-    for bad, problem in problems:
-        message = f"restore: {bad} is damaged and was passed over: {problem}."
-        warnings.warn(message, CheckpointWarning, stacklevel=2)
-    with reading(path):
-        found, record, entries = snapshot.read_record(path)
-    way_out = "this checkpoint is of another model: give another folder"
-    source = leaves.Source("restore", str(path), way_out)
-    leaves.check_fits(named, [entry.leaf for entry in entries], source)
-    shardings = {name: leaves.sharding_of("restore", name, leaf) for name, leaf in named.items()}
-    with reading(path):
-        arrays = snapshot.read_arrays(path, entries, named, shardings)
-    tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in named])
-    return Restored(found, tree, record, path)
+    found = find("restore", folder, step)
+    tree = fill("restore", found, like)
+    return Restored(found.step, tree, found.record, found.path)
 
 
 def latest_step(folder: str | Path) -> int | None:
@@ -231,6 +216,65 @@ def latest_step(folder: str | Path) -> int | None:
     return found[0][0] if found else None
 
 
+class Found(NamedTuple):
+    """A sound checkpoint whose arrays are not read yet."""
+
+    step: int
+    record: dict[str, Any]
+    path: Path
+    entries: list[snapshot.Entry]
+
+
+def find(function: str, folder: Path, step: int | None = None) -> Found:
+    """The newest sound checkpoint; a warning for each that is passed over."""
+    path, problems = first_sound(candidates(function, folder, step))
+    if path is None:
+        text = "; ".join(f"{path.name}: {problem}" for path, problem in problems)
+        raise CheckpointError(f"{function}: no checkpoint in {folder} is sound: {text}.")
+    for bad, problem in problems:
+        message = f"{function}: {bad} is damaged and was passed over: {problem}."
+        warnings.warn(message, CheckpointWarning, stacklevel=3)
+    with reading(function, path):
+        step, record, entries = snapshot.read_record(path)
+    return Found(step, record, path, entries)
+
+
+def fill(function: str, found: Found, like: PyTree) -> PyTree:
+    """The arrays of a checkpoint that fits `like`."""
+    named = leaves.named_leaves(function, "like", like)
+    way_out = "this checkpoint is of another model: give another folder"
+    source = leaves.Source(function, str(found.path), way_out)
+    leaves.check_fits(named, [entry.leaf for entry in found.entries], source)
+    shardings = {name: leaves.sharding_of(function, name, leaf) for name, leaf in named.items()}
+    with reading(function, found.path):
+        arrays = snapshot.read_arrays(found.path, found.entries, named, shardings)
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in named])
+
+
+def check_alone(function: str) -> None:
+    """Refuse to be one of several processes."""
+    count = jax.process_count()
+    if count > 1:
+        message = f"{function}: this is one of {count} processes; only one alone can save."
+        raise CheckpointError(message)
+
+
+def check_can_save(function: str, folder: str | Path) -> None:
+    """Find out before a run what its first checkpoint would fail for."""
+    folder = check_folder(function, folder)
+    check_alone(function)
+    with snapshot.checkpointer(function):
+        pass
+    probe = files.temporary_beside(folder / "probe")
+    try:
+        files.make_folder(folder)
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        message = f"{function}: checkpoints cannot be written to {folder}: {reason(error)}; "
+        raise CheckpointError(message + last_sound(folder)) from error
+
+
 def check_folder(function: str, folder: str | Path) -> Path:
     """A path of the file system, which may be missing yet."""
     if not isinstance(folder, (str, Path)):
@@ -251,15 +295,15 @@ def listed(function: str, folder: Path) -> list[tuple[int, Path]]:
         raise CheckpointError(f"{function}: {folder}: {reason(error)}.") from error
 
 
-def candidates(folder: Path, step: int | None) -> list[Path]:
+def candidates(function: str, folder: Path, step: int | None) -> list[Path]:
     """The checkpoints that may be read, the best first."""
-    found = listed("restore", folder)
+    found = listed(function, folder)
     if not found:
-        raise CheckpointError(f"restore: there is no checkpoint in {folder}.")
+        raise CheckpointError(f"{function}: there is no checkpoint in {folder}.")
     paths = [path for each, path in found if step is None or each == step]
     if not paths:
         steps = ", ".join(str(each) for each in sorted({each for each, _ in found}))
-        message = f"restore: there is no checkpoint of step {step} in {folder}, only of {steps}."
+        message = f"{function}: there is no checkpoint of step {step} in {folder}, only of {steps}."
         raise CheckpointError(message)
     return paths
 
@@ -276,14 +320,14 @@ def first_sound(paths: list[Path]) -> tuple[Path | None, list[tuple[Path, str]]]
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(function: str, path: Path) -> Iterator[None]:
     """Name what is sound, and yet cannot be read, such as a later format."""
     try:
         yield
     except ImportError:
         raise
     except Exception as error:
-        message = f"restore: {path} is sound, but cannot be read here: {reason(error)}."
+        message = f"{function}: {path} is sound, but cannot be read here: {reason(error)}."
         raise CheckpointError(message) from error
 
 

@@ -140,15 +140,15 @@ def predict(
 
 def evaluator(
     placer: Placer, source: Source, *, compute_dtype: Any = None
-) -> Callable[[Weights], dict[str, Any]]:
-    """What measures weights on all batches of a source, and fetches the values once."""
+) -> Callable[..., dict[str, Any]]:
+    """What measures weights on all batches of an epoch, and fetches the values once."""
     step = eval_step(placer.function, placer.model, placer.measures, compute_dtype)
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
-    def run(weights: Weights) -> dict[str, Any]:
+    def run(weights: Weights, epoch: int = 0) -> dict[str, Any]:
         carry, sums = jax.eval_shape(step, weights, None, source.example())
         carry, totals = zeros_of(carry) if placer.stateful else None, no_totals(sums)
-        for batch in source.batches(0, 0):
+        for batch in source.batches(epoch, 0):
             carry, totals = advance(weights, carry, totals, placer(batch))
         fetched = jax.device_get(values(totals))
         return {measure.name: fetched[measure.name].tolist() for measure in placer.measures}

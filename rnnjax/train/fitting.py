@@ -157,7 +157,7 @@ def fit(
         checkpoints=checkpoints,
         averaging=averaging,
         max_bad=max_bad,
-        settings=settings_of(source, example, key),
+        settings=settings_of(source, example, key, callbacks),
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -225,8 +225,8 @@ def validator(
     batch_size: int | None,
     steps: int | None,
     compute_dtype: Any,
-) -> Callable[[Weights], dict[str, Any]] | None:
-    """What measures weights on validation data, if there is some."""
+) -> Callable[[Weights, int], dict[str, Any]] | None:
+    """What measures weights on validation data, if there is some, after an epoch (from 0)."""
     if validation is None:
         if steps is not None:
             way_out = "give validation data"
@@ -237,15 +237,21 @@ def validator(
     names = Names("fit", "validation", "validation_steps")
     source, whole = as_data(names, validation, batch_size=size, steps=steps)
     inspector.accept(source.example(), whole)
-    return evaluator(inspector, source, compute_dtype=compute_dtype)
+    measure = evaluator(inspector, source, compute_dtype=compute_dtype)
+    # The same batches each time; an iterator goes on, and after a resumption is read up to there.
+    once = getattr(source, "once", False)
+    return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
-def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
+def settings_of(
+    source: Source, example: Batch, key: Any, callbacks: tuple[Callback, ...]
+) -> dict[str, Any]:
     """What must be the same after a resumption."""
     return {
         "steps_per_epoch": source.steps,
         "batch_size": jax.tree.leaves(example)[0].shape[0],
         "key": jax.random.key_data(key).tolist(),
+        "callbacks": [type(callback).__name__ for callback in callbacks],
     }
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from rnnjax import _checks
 from rnnjax.data.batch import Batch
 from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
-from rnnjax.train.checkpoints import Checkpoints, latest_step, restore, save
+from rnnjax.train.checkpoints import Checkpoints, check_can_save, fill, find, latest_step, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
@@ -46,7 +47,7 @@ class Job(NamedTuple):
         values: `totals -> values by name`, jitted.
         place: brings a batch to where the step runs, and checks it.
         source: where batches come from.
-        validate: `weights -> values by name`; None without validation data.
+        validate: `weights, epoch -> values by name`; None without validation data.
         measures: by the names that they have in the history.
         names: those of the history that have one number in each epoch.
         monitor: the name in the history that says which epoch was best.
@@ -62,7 +63,7 @@ class Job(NamedTuple):
     values: Callable[[Totals], dict[str, Any]]
     place: Callable[[Batch], Batch]
     source: Source
-    validate: Callable[[Weights], dict[str, Any]] | None
+    validate: Callable[[Weights, int], dict[str, Any]] | None
     measures: dict[str, Measure]
     names: tuple[str, ...]
     monitor: str
@@ -110,7 +111,7 @@ class Run:
         self.reason: str | None = None
         self.scale = 1.0
         self.saved_at = time.monotonic()
-        self.saved_step: int | None = None
+        self.saved: tuple[int, int, int] | None = None  # the moment of the last checkpoint
         self.path: Any = None
         self.seconds = 0.0  # of this epoch before a resumption
         # When this epoch began, and when it would have, had it not been interrupted; the last look.
@@ -141,10 +142,22 @@ class Run:
         """The last weights, averaged where the run averages."""
         return self.state.weights
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is an epoch to come, and nothing has stopped the run."""
+        return self.epoch < self.job.epochs and self.reason is None
+
+    @property
+    def moment(self) -> tuple[int, int, int]:
+        """Where the run is; the last batch of an epoch is done before the epoch is over."""
+        return self.step, self.epoch, self.index
+
     def go(self, signals: Interruption, progress: Quiet) -> None:
         """Run to the end, to a signal, or to a callback that stops."""
         self.each(lambda callback: callback.on_start(self))
-        while self.epoch < self.job.epochs and self.reason is None:
+        if self.job.checkpoints is not None and self.goes_on:
+            check_can_save("fit", self.job.checkpoints.folder)
+        while self.goes_on:
             self.one_epoch(signals, progress)
             if signals.name is not None:
                 self.stop(signals.name)
@@ -210,7 +223,7 @@ class Run:
         """Measure, note, and go on to the next epoch."""
         values = self.look(progress)
         if self.job.validate is not None:
-            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights).items()}
+            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()}
         self.epoch += 1
         self.index = 0
         entry = {"epoch": self.epoch, "step": self.step, **values}
@@ -255,12 +268,12 @@ class Run:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint, unless this step has one."""
+        """Write a checkpoint, unless this moment has one."""
         due = self.job.checkpoints
-        if due is None or self.saved_step == self.step:
+        if due is None or self.saved == self.moment:
             return
         bad = jax.device_get(self.state.bad)
-        if bad.in_row >= self.job.max_bad:
+        if bad.in_row >= self.job.max_bad:  # no batch moves it any more: nothing to go on from
             self.refuse_more(int(bad.since))
         record = {
             "epoch": self.epoch,
@@ -276,31 +289,31 @@ class Run:
         }
         tree = Saved(self.state, self.totals, self.best)
         self.path = save(due.folder, self.step, tree, record, keep=due.keep)
-        self.saved_step, self.saved_at = self.step, time.monotonic()
+        self.saved, self.saved_at = self.moment, time.monotonic()
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         due = self.job.checkpoints
         if due is None or latest_step(due.folder) is None:
             return
-        restored = restore(due.folder, Saved(self.state, self.totals, self.best))
-        record = restored.record
+        found = find("fit", Path(due.folder))
+        record = found.record
+        if "settings" not in record:
+            wanted, way_out = "be of runs of fit", "give another folder"
+            _checks.refuse("fit", "checkpoints", wanted, f"{found.path} of another", way_out)
         for name, wanted in self.job.settings.items():
             got = record["settings"].get(name)
             if got != wanted:
                 way_out = "resume with what the run began with, or give another folder"
-                _checks.refuse("fit", name, f"be {got} as in {restored.path}", wanted, way_out)
-        self.state, self.totals, self.best = restored.tree
-        self.step, self.epoch, self.index = restored.step, record["epoch"], record["index"]
+                _checks.refuse("fit", name, f"be {got} as in {found.path}", wanted, way_out)
+        like = Saved(self.state, self.totals, self.best)
+        self.state, self.totals, self.best = fill("fit", found, like)
+        self.step, self.epoch, self.index = found.step, record["epoch"], record["index"]
         self.history = History(record["history"])
         self.best_epoch, self.best_value = record["best_epoch"], record["best_value"]
         self.scale, self.seconds = record["scale"], record["seconds"]
-        self.path, self.saved_step = restored.path, restored.step
+        self.path, self.saved = found.path, self.moment
         if record["position"] is not None:
             self.job.source.seek(record["position"])
-        if len(record["callbacks"]) != len(self.job.callbacks):
-            wanted = f"be the {len(record['callbacks'])} of {restored.path}"
-            way_out = "resume with the callbacks that the run began with"
-            _checks.refuse("fit", "callbacks", wanted, len(self.job.callbacks), way_out)
         for callback, memory in zip(self.job.callbacks, record["callbacks"], strict=True):
             callback.recall(memory)

@@ -148,7 +148,7 @@ class Iterated(Source):
         if get_state is None or (self.over and not self.once):
             return None
         state = get_state()
-        return {"text": state.decode()} if isinstance(state, bytes) else {"tree": state}
+        return {"text": state.decode("latin-1")} if isinstance(state, bytes) else {"tree": state}
 
     def seek(self, position: Any) -> None:
         """Go on from there."""
@@ -162,7 +162,7 @@ class Iterated(Source):
 def set_state(iterator: Any, position: dict[str, Any]) -> None:
     """Give an iterator the state that `position` saved."""
     text = position.get("text")
-    iterator.set_state(position["tree"] if text is None else text.encode())
+    iterator.set_state(position["tree"] if text is None else text.encode("latin-1"))
 
 
 def check_data(names: Names, data: Any) -> None:

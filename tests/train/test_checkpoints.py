@@ -340,9 +340,9 @@ MESSAGES = {
         'call jax.config.update("jax_enable_x64", True) first.',
     ),
     "never": (
-        lambda w: train.Checkpoints("runs", every_epochs=None),
+        lambda w: train.Checkpoints("runs", every_seconds=None),
         VALUE,
-        "Checkpoints: `every_epochs` must say when to write, got None for all; "
+        "Checkpoints: `every_seconds` must say when to write, got None for all; "
         "give every_steps, every_epochs or every_seconds.",
     ),
     "seconds": (
@@ -372,8 +372,8 @@ def test_bad_arguments_are_refused(case, tmp_path, monkeypatch):
 
 
 def test_options_that_are_right():
-    assert train.Checkpoints("runs") == train.Checkpoints("runs", 3, every_epochs=1)
-    assert train.Checkpoints("runs", every_epochs=None, every_seconds=60).every_steps is None
+    assert train.Checkpoints("runs") == train.Checkpoints("runs", 3, every_seconds=60)
+    assert train.Checkpoints("runs", every_seconds=None, every_epochs=1).every_steps is None
 
 
 # --- Manners.

@@ -1,4 +1,4 @@
-"""The C++ tests of the kernels, under the sanitizers of the compiler."""
+"""The C++ tests of the kernels, under the sanitizers of the compiler: `make sanitizers`."""
 
 import os
 import shlex
