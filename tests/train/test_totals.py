@@ -13,7 +13,7 @@ BATCH = Batch(jnp.ones((3, 7, 2)), lengths=jnp.array([7, 0, 3]))
 
 
 def test_a_long_epoch_loses_nothing_to_rounding():
-    """A hundred thousand batches, whose plain sum is wrong by a thousandth."""
+    """A hundred thousand batches, whose plain sum is wrong in the fourth digit."""
     losses = np.full(100_000, 0.1, np.float32)
     counts = np.full(losses.shape, 977, np.float32)
     batch = Batch(jnp.ones((1, 1, 1)))
@@ -30,7 +30,7 @@ def test_a_long_epoch_loses_nothing_to_rounding():
     measure = train.mean_of(lambda outputs, targets: outputs, name="loss")
     value = float(values_of([measure], totals)["loss"])
     assert value == pytest.approx(exact / counts.astype(np.float64).sum(), rel=1e-6)
-    assert abs(float(plain) / exact - 1) > 1e-3
+    assert abs(float(plain) / exact - 1) > 1e-4
     assert float(totals.tokens) == 100_000
 
 
