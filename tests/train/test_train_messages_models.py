@@ -1,0 +1,507 @@
+"""Bad models, weights and callbacks, and bad calls beside `fit`, are refused in one sentence."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fits import (
+    BATCHES,
+    KEY,
+    LABELS,
+    LINEAR,
+    MODEL,
+    ROWS,
+    SGD,
+    TAGGER,
+    TRAINED,
+    XS,
+    check,
+    fit,
+    of,
+    rate,
+)
+from flax import linen as nn
+from flax import nnx
+from messages import TYPE, VALUE, table
+
+import rnnjax
+from rnnjax import train
+
+GRU = rnnjax.gru(4)
+
+A_KEY = "make one with jax.random.key(seed)."
+AN_INT = "give an int."
+A_BOOL = "give a bool."
+A_COUNT = "give the width or count that is meant."
+AN_OPTIMIZER = "make one with train.adamw(1e-3) or optax.adam(1e-3)."
+A_MODEL = "must be a model, a cell, a layer or a Flax module"
+OF_FUNCTIONS = "make one of functions with train.from_functions."
+CALL_FIRST = f"call it first, as in rnnjax.gru(64), or {OF_FUNCTIONS}"
+THIS_MODEL = "give those of this very model, for inputs of this width."
+WEIGHTS = "give trained.weights, or train.Weights(params)."
+BATCH_WANTED = "must be a Batch, a tuple of arrays, or batches"
+SUCH_DATA = "such as (xs, targets, lengths)."
+SUCH_PARTS = "give (xs, targets), or rnnjax.data.Batch(xs, targets, lengths)."
+PARTS = "must be a Batch or a tuple of 2 to 5 arrays"
+FLAX_TOO = "fit takes cells, layers and both kinds of Flax modules as they are."
+A_CALL = "such as lambda module, batch, carry, training: (None, module(batch.xs))."
+THE_FUNCTION = "pass the function itself, such as"
+BUILD = "build it with rnnjax.gru(...), rnnjax.dense(...) and the like."
+WIDTH = "the features come last, and params fix their number."
+FITTED = "give what fit returns, or train.Trained(model, params)."
+
+
+def linear():
+    return nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+
+
+MODELS = {
+    "a class": (
+        lambda: fit(rnnjax.linen.GRU),
+        TYPE,
+        f"fit: `model` {A_MODEL}, got type {rnnjax.linen.GRU!r}; {CALL_FIRST}",
+    ),
+    "what makes a cell": (
+        lambda: fit(rnnjax.gru),
+        TYPE,
+        f"fit: `model` {A_MODEL}, got the function gru; {CALL_FIRST}",
+    ),
+    "None": (
+        lambda: fit(None),
+        TYPE,
+        f"fit: `model` {A_MODEL}, got NoneType None; {OF_FUNCTIONS}",
+    ),
+    "what fit returns": (
+        lambda: fit(TRAINED),
+        TYPE,
+        f"fit: `model` {A_MODEL}, got a Trained; {OF_FUNCTIONS}",
+    ),
+    "layer": (
+        lambda: train.from_layer(rnnjax.gru),
+        TYPE,
+        f"from_layer: `layer` must be a cell or a layer, got the function gru; {BUILD}",
+    ),
+    "head, what makes one": (
+        lambda: train.from_layer(GRU, head=rnnjax.dense),
+        TYPE,
+        f"from_layer: `head` must be a cell or a layer, got the function dense; {BUILD}",
+    ),
+    "head of Linen": (
+        lambda: train.from_layer(GRU, head=nn.Dense(2)),
+        TYPE,
+        f"from_layer: `head` must be a cell or a layer, got a Dense; {BUILD}",
+    ),
+    "head of NNX": (
+        lambda: train.from_layer(GRU, head=linear()),
+        TYPE,
+        f"from_layer: `head` must be a cell or a layer, got a Linear; {BUILD}",
+    ),
+    "head, a width": (
+        lambda: train.from_layer(GRU, head=9),
+        TYPE,
+        f"from_layer: `head` must be a cell or a layer, got int 9; {BUILD}",
+    ),
+    "pool by name": (
+        lambda: train.from_layer(GRU, pool="last"),
+        TYPE,
+        f"from_layer: `pool` must be a function, got str 'last'; {THE_FUNCTION} train.last_step.",
+    ),
+    "pool as a class": (
+        lambda: train.from_layer(GRU, pool=nnx.Linear),
+        TYPE,
+        f"from_layer: `pool` must be a function, got ModuleMeta {nnx.Linear!r}; "
+        f"{THE_FUNCTION} train.last_step.",
+    ),
+    "pool without lengths": (
+        lambda: train.from_layer(GRU, pool=lambda ys: ys[:, -1]),
+        TYPE,
+        "from_layer: `pool` must take ys, lengths, got <lambda>(ys); "
+        "pass one such as train.last_step.",
+    ),
+    "pool of all rows": (
+        lambda: fit(train.from_layer(GRU, pool=lambda ys, lengths: ys.mean(0), head=TAGGER)),
+        VALUE,
+        "from_layer: `pool` must return features of shape (6, F), got (5, 4); "
+        "as train.last_step does, which keeps rows and features.",
+    ),
+    "both ends of an odd width": (
+        lambda: train.both_ends(jnp.ones((2, 3, 5)), None),
+        VALUE,
+        "both_ends: `ys` must have as many features for each direction, got 5; "
+        "it reads the outputs of rnnjax.bidirectional(...).",
+    ),
+    "activity as a number": (
+        lambda: train.from_layer(GRU, activity=2.0),
+        TYPE,
+        f"from_layer: `activity` must be a function, got float 2.0; {THE_FUNCTION} "
+        "lambda ys, lengths: (ys**2).mean().",
+    ),
+    "activity of every step": (
+        lambda: fit(train.from_layer(GRU, activity=lambda ys, lengths: ys)),
+        VALUE,
+        "from_layer: `activity` must return one number, got (6, 5, 4); take the sum or the mean.",
+    ),
+    "method by name": (
+        lambda: train.from_layer(GRU, method="scan"),
+        TYPE,
+        "from_layer: `method` must be a method, got 'scan'; "
+        "give a value such as Scan(unroll=1) or Chunked(size=128).",
+    ),
+    "init": (
+        lambda: train.from_functions(jnp.ones(3), lambda params, batch, key: params),
+        TYPE,
+        "from_functions: `init` must be a function, got float32 of shape (3,); "
+        f"{THE_FUNCTION} lambda key: cell.init(key, 3).",
+    ),
+    "apply without a key": (
+        lambda: train.from_functions(lambda key: (), lambda params, xs: xs),
+        TYPE,
+        "from_functions: `apply` must take params, batch, key, got <lambda>(params, xs); "
+        "pass one such as lambda params, batch, key: run(params, batch.xs).",
+    ),
+    "a penalty of every row": (
+        lambda: fit(
+            train.from_functions(
+                lambda key: jnp.ones((3, 2)),
+                lambda w, batch, key: train.Applied(batch.xs[:, 0] @ w, penalty=jnp.ones(6)),
+            )
+        ),
+        VALUE,
+        "fit: `Applied.penalty` must return one number, got (6,); take the sum or the mean.",
+    ),
+    "an NNX class": (
+        lambda: train.from_nnx(nnx.Linear),
+        TYPE,
+        f"from_nnx: `module` must be an nnx.Module, got ModuleMeta {nnx.Linear!r}; {FLAX_TOO}",
+    ),
+    "a Linen class": (
+        lambda: train.from_linen(nn.Dense),
+        TYPE,
+        f"from_linen: `module` must be a linen.Module, got type {nn.Dense!r}; {FLAX_TOO}",
+    ),
+    "call": (
+        lambda: train.from_nnx(linear(), call=lambda module, xs: xs),
+        TYPE,
+        "from_nnx: `call` must take module, batch, carry, training, got <lambda>(module, xs); "
+        f"pass one {A_CALL}",
+    ),
+    "call, linen": (
+        lambda: train.from_linen(nn.Dense(2), call=True),
+        TYPE,
+        f"from_linen: `call` must be a function, got bool True; pass the function itself, {A_CALL}",
+    ),
+    "a module that takes no lengths": (
+        lambda: fit(linear()),
+        TYPE,
+        "from_nnx: `call` must be given for a module without Linear(xs, lengths=lengths), "
+        f"got None; {A_CALL}",
+    ),
+    "a module that takes no lengths, linen": (
+        lambda: fit(nn.Dense(2)),
+        TYPE,
+        "from_linen: `call` must be given for a module without Dense(xs, lengths=lengths), "
+        f"got None; {A_CALL}",
+    ),
+    "a call that returns outputs alone": (
+        lambda: fit(train.from_nnx(linear(), call=outputs_alone), BATCHES),
+        TYPE,
+        "from_nnx: `call` must return (carry, outputs), got an array of shape (3, 2); "
+        "a carry of None hands nothing on.",
+    ),
+    "a call that returns outputs alone, linen": (
+        lambda: fit(train.from_linen(nn.Dense(2), call=outputs_alone)),
+        TYPE,
+        "from_linen: `call` must return (carry, outputs), got an array of shape (6, 2); "
+        "a carry of None hands nothing on.",
+    ),
+}
+
+
+def outputs_alone(module, batch, carry, training):
+    return module(batch.xs[:, 0])
+
+
+def normed():
+    call = lambda module, batch, carry, training: (None, module(batch.xs))
+    return train.from_linen(nn.BatchNorm(use_running_average=True), call=call)
+
+
+def begin_with(weights):
+    return lambda: fit(weights=weights)
+
+
+HELD = {
+    "weights, params alone": (
+        begin_with(TRAINED.params),
+        TYPE,
+        f"fit: `weights` must be Weights, got a NetworkParams; {WEIGHTS}",
+    ),
+    "weights, what fit returns": (
+        begin_with(TRAINED),
+        TYPE,
+        f"fit: `weights` must be Weights, got a Trained; {WEIGHTS}",
+    ),
+    "weights, a file": (
+        begin_with("gru.safetensors"),
+        TYPE,
+        f"fit: `weights` must be Weights, got str 'gru.safetensors'; {WEIGHTS}",
+    ),
+    "weights without the head": (
+        begin_with(train.Weights(GRU.init(KEY, 3))),
+        TYPE,
+        "fit: `weights.params` must be NetworkParams(layer, head), "
+        f"got GRUParams(w_ih, w_hh, b, b_hn); {THIS_MODEL}",
+    ),
+    "weights of another cell": (
+        begin_with(train.Weights(TRAINED.params._replace(layer=rnnjax.lstm(4).init(KEY, 3)))),
+        TYPE,
+        "fit: `weights.params.layer` must be GRUParams(w_ih, w_hh, b, b_hn), "
+        f"got LSTMParams(w_ih, w_hh, b); {THIS_MODEL}",
+    ),
+    "weights of another width": (
+        begin_with(train.Weights(TRAINED.params._replace(layer=rnnjax.gru(5).init(KEY, 3)))),
+        VALUE,
+        f"fit: `weights.params.layer.w_ih` must have shape (3, 12), got (3, 15); {THIS_MODEL}",
+    ),
+    "weights in whole numbers": (
+        begin_with(jax.tree.map(lambda a: a.astype(jnp.int32), TRAINED.weights)),
+        TYPE,
+        f"fit: `weights.params.layer.w_ih` must be float32, got int32; {THIS_MODEL}",
+    ),
+    "weights with buffers": (
+        begin_with(train.Weights(TRAINED.params, {"mean": jnp.ones(3)})),
+        TYPE,
+        f"fit: `weights.buffers` must be an empty tuple, got a dict with ['mean']; {THIS_MODEL}",
+    ),
+    "evaluate, a model": (
+        lambda: train.evaluate(MODEL, ROWS, [train.accuracy]),
+        TYPE,
+        f"evaluate: `trained` must be Trained, got a Model; {FITTED}",
+    ),
+    "predict, a model": (
+        lambda: train.predict(GRU, XS),
+        TYPE,
+        f"predict: `trained` must be Trained, got a Cell; {FITTED}",
+    ),
+    "evaluate, no params": (
+        lambda: train.evaluate(train.Trained(MODEL, {}), ROWS, [train.accuracy]),
+        TYPE,
+        "evaluate: `trained.params` must be NetworkParams(layer, head), got a dict with []; "
+        "give what fit returned for this very model.",
+    ),
+    "evaluate, no buffers": (
+        lambda: train.evaluate(train.Trained(normed(), NORM), ROWS, []),
+        TYPE,
+        "evaluate: `trained.buffers` must be a dict with ['batch_stats'], got an empty tuple; "
+        "give what fit returned for this very model.",
+    ),
+    "evaluate, no model": (
+        lambda: train.evaluate(train.Trained(None, {}), ROWS, [train.accuracy]),
+        TYPE,
+        f"evaluate: `model` {A_MODEL}, got NoneType None; {OF_FUNCTIONS}",
+    ),
+}
+NORM = {"scale": jnp.ones(3), "bias": jnp.ones(3)}
+
+BESIDE = {
+    "evaluate, another width": (
+        lambda: train.evaluate(TRAINED, of(xs=XS[..., :2]), [train.accuracy]),
+        VALUE,
+        f"evaluate: `xs` must have shape (B, T, 3), got (6, 5, 2); {WIDTH}",
+    ),
+    "evaluate, inputs alone": (
+        lambda: train.evaluate(TRAINED, XS, [train.accuracy]),
+        TYPE,
+        f"evaluate: `data` {BATCH_WANTED}, got float32 of shape (6, 5, 3); {SUCH_DATA}",
+    ),
+    "evaluate, no targets": (
+        lambda: train.evaluate(TRAINED, of(targets=None), [train.accuracy]),
+        TYPE,
+        "evaluate: `targets` must be integer labels of shape (6,), got NoneType None; "
+        "give one class for each of them.",
+    ),
+    "evaluate, steps": (
+        lambda: train.evaluate(TRAINED, BATCHES, [train.accuracy], steps=0),
+        VALUE,
+        f"evaluate: `steps` must be at least 1, got 0; {A_COUNT}",
+    ),
+    "predict, another width": (
+        lambda: train.predict(TRAINED, XS[..., :2]),
+        VALUE,
+        f"predict: `xs` must have shape (B, T, 3), got (6, 5, 2); {WIDTH}",
+    ),
+    "predict, lengths in a later batch": (
+        lambda: train.predict(
+            train.Trained(LINEAR, jnp.ones((3, 2))), [of(lengths=None), of(lengths=[9] * 6)]
+        ),
+        VALUE,
+        "predict: `lengths` must lie in 0..T = 0..5, got 9 at row 0; pad or cut the sequences.",
+    ),
+    "predict, a list": (
+        lambda: train.predict(TRAINED, np.ones((2, 5, 3)).tolist()),
+        TYPE,
+        "predict: `xs[0]` must be an array, got float 1.0; wrap it in np.asarray.",
+    ),
+    "predict, endless data": (
+        lambda: train.predict(TRAINED, range(10**12)),
+        VALUE,
+        "predict: `data` must have an end, got endless data; give a list.",
+    ),
+    "find_rate, a made optimizer": (
+        lambda: rate(optimizer=SGD),
+        TYPE,
+        "find_rate: `optimizer` must be a function, got a GradientTransformationExtraArgs; "
+        f"{THE_FUNCTION} optax.adam.",
+    ),
+    "find_rate, what makes none": (
+        lambda: rate(optimizer=lambda rate: 3),
+        TYPE,
+        f"find_rate: `optimizer(rate)` must be an Optax optimizer, got int 3; {AN_OPTIMIZER}",
+    ),
+    "find_rate, falling": (
+        lambda: rate(low=1.0, high=0.1),
+        VALUE,
+        "find_rate: `low` must satisfy 0 < low < high, got (1.0, 0.1); such as 1e-6, 1.",
+    ),
+    "find_rate, steps": (
+        lambda: rate(steps=5),
+        VALUE,
+        f"find_rate: `steps` must be at least 10, got 5; {A_COUNT}",
+    ),
+    "find_rate, key": (
+        lambda: rate(key=1),
+        TYPE,
+        f"find_rate: `key` must be one random key, got int 1; {A_KEY}",
+    ),
+    "find_rate, too short an iterator": (
+        lambda: rate(LINEAR, iter(BATCHES), steps=10),
+        VALUE,
+        "find_rate: `data` must hold 10 batches an epoch, got 2 in epoch 1; "
+        "give data, or a smaller steps.",
+    ),
+    "find_rate, no number": (
+        lambda: rate(LINEAR, (XS * np.nan, LABELS), steps=10),
+        VALUE,
+        "find_rate: `loss` must be finite at some rate, got none; "
+        "look at the data, or give a smaller low.",
+    ),
+    "summary, batches": (
+        lambda: train.summary(MODEL, BATCHES),
+        TYPE,
+        f"summary: `batch` {PARTS}, got a list of batches; "
+        "several batches are data for fit as a list.",
+    ),
+    "summary, inputs alone": (
+        lambda: train.summary(MODEL, XS),
+        TYPE,
+        f"summary: `batch` {PARTS}, got an array of shape (6, 5, 3); {SUCH_PARTS}",
+    ),
+    "summary, lengths": (
+        lambda: train.summary(MODEL, of(lengths=[9] * 6)),
+        VALUE,
+        "summary: `lengths` must lie in 0..T = 0..5, got 9 at row 0; pad or cut the sequences.",
+    ),
+    "summary, no axis of features": (
+        lambda: train.summary(MODEL, of(xs=XS[..., 0])),
+        VALUE,
+        "summary: `xs` must have shape (B, T, D), got (6, 5); "
+        "put an axis of features last, as in xs[..., None].",
+    ),
+    "summary, a loss alone": (
+        lambda: train.summary(MODEL, ROWS, loss=train.cross_entropy),
+        VALUE,
+        "summary: `optimizer` must be given with `loss`, got None; a step of training needs both.",
+    ),
+    "summary, labels": (
+        lambda: train.summary(
+            MODEL, of(targets=LABELS / 2), loss=train.cross_entropy, optimizer=SGD
+        ),
+        TYPE,
+        "summary: `targets` must be integer labels of shape (6,), got float64 of shape (6,); "
+        "count classes in whole numbers, with .astype(int).",
+    ),
+    "make_train_step, model": (
+        lambda: train.make_train_step(rnnjax.gru, train.cross_entropy, SGD),
+        TYPE,
+        f"make_train_step: `model` {A_MODEL}, got the function gru; {CALL_FIRST}",
+    ),
+    "make_eval_step, model": (
+        lambda: train.make_eval_step(7, [train.accuracy]),
+        TYPE,
+        f"make_eval_step: `model` {A_MODEL}, got int 7; {OF_FUNCTIONS}",
+    ),
+}
+
+CALLBACKS = {
+    "patience 0": (
+        lambda: train.EarlyStopping(0),
+        VALUE,
+        f"EarlyStopping: `patience` must be at least 1, got 0; {A_COUNT}",
+    ),
+    "patience float": (
+        lambda: train.ReduceOnPlateau(patience=2.5),
+        TYPE,
+        f"ReduceOnPlateau: `patience` must be a whole number, got float 2.5; {AN_INT}",
+    ),
+    "min_delta": (
+        lambda: train.EarlyStopping(2, min_delta=-0.1),
+        VALUE,
+        "EarlyStopping: `min_delta` must be at least 0, got -0.1; 0.0 takes every improvement.",
+    ),
+    "monitor": (
+        lambda: train.EarlyStopping(2, monitor=train.accuracy),
+        TYPE,
+        "EarlyStopping: `monitor` must be a name of the history, got a Measure; "
+        'give one such as "val_loss".',
+    ),
+    "restore_best": (
+        lambda: train.EarlyStopping(2, restore_best="weights"),
+        TYPE,
+        f"EarlyStopping: `restore_best` must be True or False, got str 'weights'; {A_BOOL}",
+    ),
+    "factor": (
+        lambda: train.ReduceOnPlateau(factor=1.0),
+        VALUE,
+        "ReduceOnPlateau: `factor` must lie in 0 < factor < 1, got 1.0; "
+        "0.1 makes steps ten times smaller.",
+    ),
+    "least": (
+        lambda: train.ReduceOnPlateau(least=2.0),
+        VALUE,
+        "ReduceOnPlateau: `least` must lie in 0 <= least < 1, got 2.0; 0.0 sets no bound.",
+    ),
+    "CSVLog": (
+        lambda: train.CSVLog(3),
+        TYPE,
+        'CSVLog: `path` must be a path, got int 3; give one such as "history.csv".',
+    ),
+    "CSVLog, a folder": (
+        lambda: train.CSVLog("/"),
+        VALUE,
+        "CSVLog: `path` must be that of a file, got the folder /; "
+        'name a file in it, such as "history.csv".',
+    ),
+    "JSONLog": (
+        lambda: train.JSONLog(None),
+        TYPE,
+        'JSONLog: `path` must be a path, got NoneType None; give one such as "history.jsonl".',
+    ),
+    "TensorBoard": (
+        lambda: train.TensorBoard(3),
+        TYPE,
+        'TensorBoard: `folder` must be a path, got int 3; give one such as "runs/first".',
+    ),
+    "Tracker": (
+        lambda: train.Tracker(None),
+        TYPE,
+        "Tracker: `tracker` must have a log(values, step=...), got NoneType None; "
+        "give what wandb.init() returns.",
+    ),
+}
+
+REFUSED = table(models=MODELS, weights=HELD, beside=BESIDE, callbacks=CALLBACKS)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name, any_promotion):
+    check(REFUSED[name])
