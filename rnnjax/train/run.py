@@ -215,7 +215,9 @@ class Run:
         values = self.look()
         del values["tokens"]
         if self.job.validate is not None:
-            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()}
+            values |= {
+                f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()
+            }
         self.epoch += 1
         self.index = 0
         entry = {"epoch": self.epoch, "step": self.step, **values}

@@ -52,7 +52,10 @@ def test_a_run_that_was_killed_ends_in_the_same_bits(kind, attempt, tmp_path):
     assert attempt(kind, tmp_path / "whole", tmp_path / "wanted") == 0
     bits, record, seconds = result(tmp_path / "wanted")
     assert ("not better" in str(record["reason"])) == (kind == "buckets")
-    two_steps, draw = 2 * min(seconds) / 5, random.Random(f"{kind} 0")  # with the save that they have
+    two_steps, draw = (
+        2 * min(seconds) / 5,
+        random.Random(f"{kind} 0"),
+    )  # with the save that they have
     kills, torn, reached = 0, set(), set()
     for number in itertools.count():
         folder, out, last = tmp_path / f"run{number}", tmp_path / f"out{number}", False
