@@ -137,7 +137,8 @@ def evaluator(
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
     def run(weights: Weights, epoch: int = 0) -> dict[str, Any]:
-        carry = totals = None
+        carry: Any = None
+        totals: Any = None
         for batch in source.batches(epoch, 0):
             batch = placer(batch)
             if totals is None:

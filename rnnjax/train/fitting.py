@@ -155,7 +155,6 @@ def fit(
     advance, values = adding_up(step, measures)
     totals = no_totals(jax.eval_shape(step, state, example)[1])
     validate = validator(placer, validation, batch_size, validation_steps, compute_dtype)
-    callbacks = check_callbacks(callbacks)
     job = Job(
         advance=advance,
         values=values,
@@ -165,11 +164,11 @@ def fit(
         measures={measure.name: measure for measure in measures},
         monitor=check_monitor(monitor, measures, validate),
         epochs=epochs,
-        callbacks=callbacks,
+        callbacks=check_callbacks(callbacks),
         checkpoints=as_checkpoints(checkpoints, resume),
         averaging=check_averaging(averaging, validate),
         max_bad=max_bad,
-        settings=settings_of(source, example, key, callbacks),
+        settings=settings_of(source, example, key),
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -219,15 +218,12 @@ def validator(
     return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
-def settings_of(
-    source: Source, example: Batch, key: Any, callbacks: tuple[Callback, ...]
-) -> dict[str, Any]:
+def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
     """What must be the same after a resumption."""
     return {
         "steps_per_epoch": source.steps,
         "batch_size": jax.tree.leaves(example)[0].shape[0],
         "key": jax.random.key_data(key).tolist(),
-        "callbacks": [type(callback).__name__ for callback in callbacks],
     }
 
 
