@@ -223,7 +223,9 @@ class Run:
         """Measure, note, and go on to the next epoch."""
         values = self.look(progress)
         if self.job.validate is not None:
-            values |= {f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()}
+            values |= {
+                f"val_{k}": v for k, v in self.job.validate(self.weights, self.epoch).items()
+            }
         self.epoch += 1
         self.index = 0
         entry = {"epoch": self.epoch, "step": self.step, **values}
