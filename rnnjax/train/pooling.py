@@ -49,7 +49,11 @@ def both_ends(ys: Float[Array, "B T H"], lengths: Any) -> Float[Array, "B H"]:
     if ys.shape[1] == 0:
         return jnp.zeros_like(ys, shape=(ys.shape[0], ys.shape[-1]))
     half = ys.shape[-1] // 2
-    return jnp.concatenate([last_step(ys[..., :half], lengths), ys[:, 0, half:]], axis=-1)
+    forwards, backwards = last_step(ys[..., :half], lengths), ys[:, 0, half:]
+    if lengths is not None:
+        begun = lengths_to_mask(lengths, ys.shape[1], time_axis=-1)[:, 0]
+        backwards = keep(begun, backwards, zeros_like(backwards))
+    return jnp.concatenate([forwards, backwards], axis=-1)
 
 
 def mean_over_time(ys: Float[Array, "B T H"], lengths: Any) -> Float[Array, "B H"]:
