@@ -30,6 +30,7 @@ from rnnjax.train.evaluation import evaluate as evaluate
 from rnnjax.train.evaluation import predict as predict
 from rnnjax.train.fitting import fit as fit
 from rnnjax.train.history import History as History
+from rnnjax.train.loading import load_best as load_best
 from rnnjax.train.losses import absolute_error as absolute_error
 from rnnjax.train.losses import binary_cross_entropy as binary_cross_entropy
 from rnnjax.train.losses import bits_per_character as bits_per_character

@@ -239,12 +239,13 @@ def find(function: str, folder: Path, step: int | None = None) -> Found:
     return Found(step, record, path, entries)
 
 
-def fill(function: str, found: Found, like: PyTree) -> PyTree:
-    """The arrays of a checkpoint that fits `like`."""
-    named = leaves.named_leaves(function, "like", like)
+def fill(function: str, found: Found, like: PyTree, *, part: str | None = None) -> PyTree:
+    """The arrays of a checkpoint that fits `like`, or of a field of it that does."""
+    named = leaves.named_leaves(function, "like", like if part is None else {part: like})
+    there = [e.leaf for e in found.entries if part is None or e.leaf.name.startswith(f"{part}.")]
     way_out = "this checkpoint is of another model: give another folder"
     source = leaves.Source(function, str(found.path), way_out)
-    leaves.check_fits(named, [entry.leaf for entry in found.entries], source)
+    leaves.check_fits(named, there, source)
     shardings = {name: leaves.sharding_of(function, name, leaf) for name, leaf in named.items()}
     with reading(function, found.path):
         arrays = snapshot.read_arrays(found.path, found.entries, named, shardings)

@@ -98,9 +98,12 @@ def fit(
         monitor: the name in the history that says which epoch was best; None means "val_loss" with
             validation data, else "loss".
         callbacks: `EarlyStopping`, `ReduceOnPlateau`, `CSVLog` and the like.
-        checkpoints: a folder, or `Checkpoints(...)`; None saves nothing.
-        resume: whether to go on from the folder's last checkpoint, if there is one. The result is
-            that of a run that was never stopped, bit by bit.
+        checkpoints: a folder, in which one is written every minute, or `Checkpoints(...)`; also at
+            the end, and when the run is interrupted. None saves nothing.
+        resume: whether to go on from the folder's last sound checkpoint, if there is one, amid its
+            epoch. With the same arguments, the result is that of a run that was never stopped, bit
+            by bit; `epochs` may be more. Iterators are to be given as new: they are set to where
+            they were if they have `set_state`, as Grain's have, and read up to there if not.
         weights: where to begin; None draws them, or takes those that an NNX module holds.
         sharding: where batches go, such as `NamedSharding(mesh, PartitionSpec("data"))`; weights
             are then on all devices of that mesh. None leaves both to JAX.
@@ -157,7 +160,7 @@ def fit(
         checkpoints=checkpoints,
         averaging=averaging,
         max_bad=max_bad,
-        settings=settings_of(source, example, key, callbacks),
+        settings=settings_of(source, example, key),
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -243,15 +246,12 @@ def validator(
     return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
-def settings_of(
-    source: Source, example: Batch, key: Any, callbacks: tuple[Callback, ...]
-) -> dict[str, Any]:
+def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
     """What must be the same after a resumption."""
     return {
         "steps_per_epoch": source.steps,
         "batch_size": jax.tree.leaves(example)[0].shape[0],
         "key": jax.random.key_data(key).tolist(),
-        "callbacks": [type(callback).__name__ for callback in callbacks],
     }
 
 

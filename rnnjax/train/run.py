@@ -56,7 +56,7 @@ class Job(NamedTuple):
         checkpoints: where and when; None for none.
         averaging: of the params, or None.
         max_bad: how many bad batches in a row are too many.
-        settings: what must be the same after a resumption, by name.
+        settings: what must be the same after a resumption beside callbacks, by name.
     """
 
     advance: Callable[[TrainState, Totals, Batch], tuple[TrainState, Totals]]
@@ -269,6 +269,12 @@ class Run:
         if by_steps or (due.every_seconds is not None and passed >= due.every_seconds):
             self.save()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same after a resumption, by name; callbacks remember in their order."""
+        names = [type(callback).__name__ for callback in self.job.callbacks]
+        return self.job.settings | {"callbacks": names}
+
     def save(self) -> None:
         """Write a checkpoint, unless this moment has one."""
         due = self.job.checkpoints
@@ -287,7 +293,7 @@ class Run:
             "scale": self.scale,
             "seconds": time.perf_counter() - self.began if self.index else 0.0,
             "callbacks": [callback.remember() for callback in self.job.callbacks],
-            "settings": self.job.settings,
+            "settings": self.settings,
         }
         tree = Saved(self.state, self.totals, self.best)
         self.path = save(due.folder, self.step, tree, record, keep=due.keep)
@@ -303,7 +309,7 @@ class Run:
         if "settings" not in record:
             wanted, way_out = "be of runs of fit", "give another folder"
             _checks.refuse("fit", "checkpoints", wanted, f"{found.path} of another", way_out)
-        for name, wanted in self.job.settings.items():
+        for name, wanted in self.settings.items():
             got = record["settings"].get(name)
             if got != wanted:
                 way_out = "resume with what the run began with, or give another folder"

@@ -122,10 +122,12 @@ def read_record(folder: Path) -> tuple[int, dict[str, Any], list[Entry]]:
 def read_arrays(
     folder: Path, entries: list[Entry], like: dict[str, Any], shardings: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arrays of a folder that fits `like`, each where it shall be."""
+    """The arrays that `like` names, each where it shall be."""
     numbers = read_numbers(folder, entries, shardings)
     arrays = {}
     for (name, *_), _, key_kind in entries:
+        if name not in like:
+            continue
         array = numbers[name] if name in numbers else empty(like[name])
         array = leaves.put(array, like[name], shardings[name])
         arrays[name] = jax.random.wrap_key_data(array, impl=key_kind) if key_kind else array
@@ -136,7 +138,7 @@ def read_numbers(
     folder: Path, entries: list[Entry], shardings: dict[str, Any]
 ) -> dict[str, np.ndarray | jax.Array]:
     """What Orbax has stored: arrays of NumPy, and of JAX where there is a sharding."""
-    wanted = {entry.stored_as: shardings[entry.leaf.name] for entry in entries if entry.stored_as}
+    wanted = {e.stored_as: shardings.get(e.leaf.name) for e in entries if e.stored_as}
     if not wanted:
         return {}
     with checkpointer("restore") as (orbax, reader):

@@ -45,7 +45,7 @@ def in_buckets():
         "epochs": 9,
         "callbacks": [
             train.EarlyStopping(3, min_delta=1.0),
-            train.ReduceOnPlateau(factor=0.5, patience=2, min_delta=1.0),
+            train.ReduceOnPlateau(factor=0.5, patience=1, min_delta=1.0),
         ],
     }
 
@@ -139,7 +139,7 @@ def serve():
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    warnings.filterwarnings("ignore", "os.fork")
+    warnings.filterwarnings("ignore", ".*fork")
     import grain  # noqa: F401
     from orbax import checkpoint  # noqa: F401
 

@@ -1,7 +1,5 @@
 """`fit`, `evaluate` and `predict`: what they learn, return, fetch and compile."""
 
-import contextlib
-import logging
 import os
 import signal
 
@@ -11,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compilations import compilations
 from flax import linen as nn
 from flax import nnx
 
@@ -142,30 +141,6 @@ def test_the_same_key_gives_the_same_bits():
     assert one.history["loss"] == two.history["loss"]
     other = fit(classifier(0.3), epochs=3, key=jax.random.key(1))
     assert other.history["loss"] != one.history["loss"]
-
-
-@contextlib.contextmanager
-def compilations(name):
-    """Those of programs with this name."""
-    seen = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            if record.getMessage().startswith(f"Compiling jit({name})"):
-                seen.append(name)
-
-    logger, handler = logging.getLogger("jax"), Handler()
-    level, spread = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
-    try:
-        with jax.log_compiles():
-            yield seen
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = spread
 
 
 def test_one_compilation_for_each_shape_of_buckets():

@@ -23,7 +23,8 @@ def attempt(tmp_path_factory):
     """What begins a run or goes on with it in a process of its own, and says how that ended."""
     cache = tmp_path_factory.mktemp("cache")
     script = Path(__file__).with_name("killed_runs.py")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    environment = os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(script), str(cache)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
@@ -52,11 +53,8 @@ def test_a_run_that_was_killed_ends_in_the_same_bits(kind, attempt, tmp_path):
     assert attempt(kind, tmp_path / "whole", tmp_path / "wanted") == 0
     bits, record, seconds = result(tmp_path / "wanted")
     assert ("not better" in str(record["reason"])) == (kind == "buckets")
-    two_steps, draw = (
-        2 * min(seconds) / 5,
-        random.Random(f"{kind} 0"),
-    )  # with the save that they have
-    kills, torn, reached = 0, set(), set()
+    two_steps = 2 * min(seconds) / 5  # with the save that follows them
+    draw, kills, torn, reached = random.Random(f"{kind} 3"), 0, set(), set()
     for number in itertools.count():
         folder, out, last = tmp_path / f"run{number}", tmp_path / f"out{number}", False
         while not out.exists():
