@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, PyTree
@@ -81,6 +82,10 @@ def check_sequence(
             _checks.refuse(function, "lengths", f"have shape {batch}", count.shape, way_out)
         counted = lengths_to_mask(count, num_steps)
         valid = counted if valid is None else valid & counted
+    name, x, first = leaves[0]
+    if first.below is not None:
+        there = None if valid is None else jnp.moveaxis(valid, 0, 0 if time_major else len(batch))
+        check_tokens(function, name, x, there, first.below)
     tree = jax.tree.unflatten(jax.tree.structure(xs), arrays)
     alike = lambda flags: None if flags is None else follow(flags, tree)
     return Sequence(tree, alike(valid), alike(restarts))
@@ -137,6 +142,20 @@ def _check_leaf(
         wanted = f"be {spec.kind.__name__}"
         _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
     return lead
+
+
+def check_tokens(function: str, argument: str, tokens: Any, valid: Any, count: int) -> None:
+    """Name the first valid token that has no vector, where numbers can be seen."""
+    if not (_checks.is_concrete(tokens) and _checks.is_concrete(valid)):
+        return
+    tokens = np.asarray(tokens)
+    bad = (tokens < 0) | (tokens >= count)
+    if valid is not None:
+        bad &= np.asarray(valid)
+    if bad.any():
+        where = tuple(np.argwhere(bad)[0].tolist())
+        got, way_out = f"{tokens[where]} at {where}", "count tokens from 0, or make more vectors"
+        _checks.refuse(function, argument, f"lie in 0..{count - 1}", got, way_out)
 
 
 def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:

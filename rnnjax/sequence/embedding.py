@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Float
 from rnnjax.cells.base import InputSpec, value
 from rnnjax.cells.dtypes import precision
 from rnnjax.cells.initializers import Initializer
+from rnnjax.sequence.arguments import check_tokens
 from rnnjax.sequence.layer import Layer, blank
 
 # Vectors of length 1 on average, as Flax's Embed draws them.
@@ -79,8 +79,9 @@ def embedding(
 
     def run(params, sequence, carry, *, key, method):
         tokens = blank(sequence.xs, sequence.mask)
-        if _checks.is_concrete(tokens):
-            check_tokens(np.asarray(tokens), params.w.shape[0])
+        check_tokens("embedding", "xs", tokens, None, params.w.shape[0])  # of a layer below
+        if tokens.dtype.itemsize < 4:
+            tokens = tokens.astype(jnp.int32)  # which can say V
         # Negative ones would count from the end.
         tokens = jnp.where(tokens < 0, params.w.shape[0], tokens)
         ys = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
@@ -90,12 +91,3 @@ def embedding(
         return InputSpec((), jnp.integer, below=params.w.shape[0])
 
     return Layer("embedding", init, run, lambda in_features: width, in_spec)
-
-
-def check_tokens(tokens: np.ndarray, count: int) -> None:
-    """Refuse tokens that have no vector."""
-    bad = np.argwhere((tokens < 0) | (tokens >= count))
-    if len(bad):
-        where = tuple(bad[0].tolist())
-        got, way_out = f"{tokens[where]} at {where}", "count tokens from 0, or make more vectors"
-        _checks.refuse("embedding", "xs", f"lie in 0..{count - 1}", got, way_out)

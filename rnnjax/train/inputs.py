@@ -10,6 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import ANY_INPUT, InputSpec
 from rnnjax.data.batch import Batch
+from rnnjax.sequence.arguments import check_tokens
 from rnnjax.train.models import Model
 
 
@@ -36,7 +37,10 @@ def check_inputs(function: str, spec: PyTree, batch: Batch) -> None:
 def check_tokens_of(function: str, spec: PyTree, batch: Batch) -> None:
     """What `check_inputs` says of numbers, for a batch of shapes that it has seen."""
     if is_spec(spec) and spec.below is not None:
-        check_tokens(function, "xs", batch.xs, batch.lengths, spec.below)
+        lengths, steps = batch.lengths, np.arange(batch.xs.shape[1])
+        if _checks.is_concrete(lengths):
+            valid = None if lengths is None else steps < np.asarray(lengths)[:, None]
+            check_tokens(function, "xs", batch.xs, valid, spec.below)
 
 
 def is_spec(node: Any) -> bool:
@@ -66,18 +70,3 @@ def check_axes(function: str, name: str, x: Any, spec: InputSpec) -> None:
             way_out = "count tokens in whole numbers"
         wanted = f"be {spec.kind.__name__}"
         _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
-
-
-def check_tokens(function: str, name: str, tokens: Any, lengths: Any, count: int) -> None:
-    """Name the first valid token that has no vector, where numbers can be seen."""
-    if not all(_checks.is_concrete(a) for a in (tokens, lengths)):
-        return
-    tokens = np.asarray(tokens)
-    bad = (tokens < 0) | (tokens >= count)
-    if lengths is not None:
-        bad &= np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None]
-    if bad.any():
-        row, step = np.argwhere(bad)[0].tolist()
-        got = f"{tokens[row, step]} at row {row}, step {step}"
-        way_out = "count tokens from 0, or make more vectors"
-        _checks.refuse(function, name, f"lie in 0..{count - 1}", got, way_out)

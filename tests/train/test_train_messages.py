@@ -148,8 +148,7 @@ DATA = {
     "a token without a vector": (
         lambda: fit(READER, TOKENS),
         VALUE,
-        "fit: `xs` must lie in 0..4, got 7 at row 0, step 0; "
-        "count tokens from 0, or make more vectors.",
+        "fit: `xs` must lie in 0..4, got 7 at (0, 0); count tokens from 0, or make more vectors.",
     ),
     "another width than the weights": (
         lambda: fit(given=of(xs=XS[..., :2]), weights=TRAINED.weights),

@@ -505,3 +505,11 @@ REFUSED = table(models=MODELS, weights=HELD, beside=BESIDE, callbacks=CALLBACKS)
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name, any_promotion):
     check(REFUSED[name])
+
+
+def test_an_iterator_is_read_to_its_end(any_promotion):
+    """Where it is read once, nobody need say how many batches it has."""
+    trained = train.Trained(LINEAR, jnp.ones((3, 2)))
+    once = train.evaluate(trained, iter(BATCHES), [train.cross_entropy])
+    assert once == train.evaluate(trained, BATCHES, [train.cross_entropy])
+    assert len(train.predict(trained, iter(BATCHES))) == 2
