@@ -297,7 +297,7 @@ def test_oracle_elman_by_hand():
 def test_oracle_refuses_what_it_does_not_know():
     xs = np.ones((2, 1))
     params = rnnjax.ElmanParams(np.ones((1, 1)), np.ones((1, 1)))
-    with pytest.raises(TypeError, match="`oracle` must be an Oracle, got function"):
+    with pytest.raises(TypeError, match="`oracle` must be an Oracle, got the function elman"):
         testing.reference_unroll(testing.elman, params, xs)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`mask` must have shape \(2,\), got \(3,\)"):
         testing.reference_unroll(testing.elman(), params, xs, mask=[True] * 3)
