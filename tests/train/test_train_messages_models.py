@@ -1,24 +1,18 @@
-"""Bad models, weights and callbacks, and bad calls beside `fit`, are refused in one sentence."""
+"""Bad models and weights are refused in one sentence each."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from fits import (
     BATCHES,
     KEY,
-    LABELS,
-    LINEAR,
     MODEL,
     ROWS,
-    SGD,
     TAGGER,
     TRAINED,
     XS,
     check,
     fit,
-    of,
-    rate,
 )
 from flax import linen as nn
 from flax import nnx
@@ -230,6 +224,8 @@ def begin_with(weights):
     return lambda: fit(weights=weights)
 
 
+NORM = {"scale": jnp.ones(3), "bias": jnp.ones(3)}
+
 HELD = {
     "weights, params alone": (
         begin_with(TRAINED.params),
@@ -301,148 +297,9 @@ HELD = {
         f"evaluate: `model` {A_MODEL}, got NoneType None; {OF_FUNCTIONS}",
     ),
 }
-NORM = {"scale": jnp.ones(3), "bias": jnp.ones(3)}
-
-BESIDE = {
-    "evaluate, another width": (
-        lambda: train.evaluate(TRAINED, of(xs=XS[..., :2]), [train.accuracy]),
-        VALUE,
-        f"evaluate: `xs` must have shape (B, T, 3), got (6, 5, 2); {WIDTH}",
-    ),
-    "evaluate, inputs alone": (
-        lambda: train.evaluate(TRAINED, XS, [train.accuracy]),
-        TYPE,
-        f"evaluate: `data` {BATCH_WANTED}, got float32 of shape (6, 5, 3); {SUCH_DATA}",
-    ),
-    "evaluate, no targets": (
-        lambda: train.evaluate(TRAINED, of(targets=None), [train.accuracy]),
-        TYPE,
-        "evaluate: `targets` must be integer labels of shape (6,), got NoneType None; "
-        "give one class for each of them.",
-    ),
-    "evaluate, steps": (
-        lambda: train.evaluate(TRAINED, BATCHES, [train.accuracy], steps=0),
-        VALUE,
-        f"evaluate: `steps` must be at least 1, got 0; {A_COUNT}",
-    ),
-    "predict, another width": (
-        lambda: train.predict(TRAINED, XS[..., :2]),
-        VALUE,
-        f"predict: `xs` must have shape (B, T, 3), got (6, 5, 2); {WIDTH}",
-    ),
-    "predict, lengths in a later batch": (
-        lambda: train.predict(
-            train.Trained(LINEAR, jnp.ones((3, 2))), [of(lengths=None), of(lengths=[9] * 6)]
-        ),
-        VALUE,
-        "predict: `lengths` must lie in 0..T = 0..5, got 9 at row 0; pad or cut the sequences.",
-    ),
-    "predict, a list": (
-        lambda: train.predict(TRAINED, np.ones((2, 5, 3)).tolist()),
-        TYPE,
-        "predict: `xs[0]` must be an array, got float 1.0; wrap it in np.asarray.",
-    ),
-    "predict, endless data": (
-        lambda: train.predict(TRAINED, range(10**12)),
-        VALUE,
-        "predict: `data` must have an end, got endless data; give a list.",
-    ),
-    "find_rate, a made optimizer": (
-        lambda: rate(optimizer=SGD),
-        TYPE,
-        "find_rate: `optimizer` must be a function, got a GradientTransformationExtraArgs; "
-        f"{THE_FUNCTION} optax.adam.",
-    ),
-    "find_rate, what makes none": (
-        lambda: rate(optimizer=lambda rate: 3),
-        TYPE,
-        f"find_rate: `optimizer(rate)` must be an Optax optimizer, got int 3; {AN_OPTIMIZER}",
-    ),
-    "find_rate, falling": (
-        lambda: rate(low=1.0, high=0.1),
-        VALUE,
-        "find_rate: `low` must satisfy 0 < low < high, got (1.0, 0.1); such as 1e-6, 1.",
-    ),
-    "find_rate, steps": (
-        lambda: rate(steps=5),
-        VALUE,
-        f"find_rate: `steps` must be at least 10, got 5; {A_COUNT}",
-    ),
-    "find_rate, key": (
-        lambda: rate(key=1),
-        TYPE,
-        f"find_rate: `key` must be one random key, got int 1; {A_KEY}",
-    ),
-    "find_rate, too short an iterator": (
-        lambda: rate(LINEAR, iter(BATCHES), steps=10),
-        VALUE,
-        "find_rate: `data` must hold 10 batches an epoch, got 2 in epoch 1; "
-        "give data, or a smaller steps.",
-    ),
-    "find_rate, no number": (
-        lambda: rate(LINEAR, (XS * np.nan, LABELS), steps=10),
-        VALUE,
-        "find_rate: `loss` must be finite at some rate, got none; "
-        "look at the data, or give a smaller low.",
-    ),
-    "summary, batches": (
-        lambda: train.summary(MODEL, BATCHES),
-        TYPE,
-        f"summary: `batch` {PARTS}, got a list of batches; "
-        "several batches are data for fit as a list.",
-    ),
-    "summary, inputs alone": (
-        lambda: train.summary(MODEL, XS),
-        TYPE,
-        f"summary: `batch` {PARTS}, got an array of shape (6, 5, 3); {SUCH_PARTS}",
-    ),
-    "summary, lengths": (
-        lambda: train.summary(MODEL, of(lengths=[9] * 6)),
-        VALUE,
-        "summary: `lengths` must lie in 0..T = 0..5, got 9 at row 0; pad or cut the sequences.",
-    ),
-    "summary, no axis of features": (
-        lambda: train.summary(MODEL, of(xs=XS[..., 0])),
-        VALUE,
-        "summary: `xs` must have shape (B, T, D), got (6, 5); "
-        "put an axis of features last, as in xs[..., None].",
-    ),
-    "summary, a loss alone": (
-        lambda: train.summary(MODEL, ROWS, loss=train.cross_entropy),
-        VALUE,
-        "summary: `optimizer` must be given with `loss`, got None; a step of training needs both.",
-    ),
-    "summary, labels": (
-        lambda: train.summary(
-            MODEL, of(targets=LABELS / 2), loss=train.cross_entropy, optimizer=SGD
-        ),
-        TYPE,
-        "summary: `targets` must be integer labels of shape (6,), got float64 of shape (6,); "
-        "count classes in whole numbers, with .astype(int).",
-    ),
-    "make_train_step, model": (
-        lambda: train.make_train_step(rnnjax.gru, train.cross_entropy, SGD),
-        TYPE,
-        f"make_train_step: `model` {A_MODEL}, got the function gru; {CALL_FIRST}",
-    ),
-    "make_eval_step, model": (
-        lambda: train.make_eval_step(7, [train.accuracy]),
-        TYPE,
-        f"make_eval_step: `model` {A_MODEL}, got int 7; {OF_FUNCTIONS}",
-    ),
-}
-
-REFUSED = table(models=MODELS, weights=HELD, beside=BESIDE)
+REFUSED = table(models=MODELS, weights=HELD)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name, any_promotion):
     check(REFUSED[name])
-
-
-def test_an_iterator_is_read_to_its_end(any_promotion):
-    """Where it is read once, nobody need say how many batches it has."""
-    trained = train.Trained(LINEAR, jnp.ones((3, 2)))
-    once = train.evaluate(trained, iter(BATCHES), [train.cross_entropy])
-    assert once == train.evaluate(trained, BATCHES, [train.cross_entropy])
-    assert len(train.predict(trained, iter(BATCHES))) == 2
