@@ -93,20 +93,36 @@ class DiagonalForm(NamedTuple):
     hidden_features: int
 
 
+def remembered(count: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function return the same for equal arguments, for the last so many of them.
+
+    Arguments that cannot be hashed make a new value each time.
+    """
+
+    def decorate(factory: Callable[P, R]) -> Callable[P, R]:
+        cached = functools.lru_cache(maxsize=count, typed=True)(factory)
+
+        @functools.wraps(factory)
+        def make(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                hash((args, tuple(kwargs.values())))
+            except TypeError:
+                return factory(*args, **kwargs)
+            return cached(*args, **kwargs)
+
+        return make
+
+    return decorate
+
+
 def value(factory: Callable[P, R]) -> Callable[P, R]:
     """Return equal values for equal arguments, so that a jit cache meets the same cell again.
 
     `lstm(8) is lstm(8)` then holds, and code that builds its cell in every call does not
-    compile in every call. Arguments that cannot be hashed make a new value each time.
+    compile in every call.
     """
-    cached = functools.lru_cache(maxsize=1024, typed=True)(factory)
+    return remembered(1024)(factory)
 
-    @functools.wraps(factory)
-    def make(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            hash((args, tuple(kwargs.values())))
-        except TypeError:
-            return factory(*args, **kwargs)
-        return cached(*args, **kwargs)
 
-    return make
+# What is compiled is large, and holds whatever a model or a loss has captured.
+program = remembered(8)

@@ -91,12 +91,15 @@ class Order:
         return order
 
 
-def fill(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`batch_size` rows, by repetition, and which of them are no repetition.
+def fill(rows: np.ndarray, batch_size: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`batch_size` rows, the last ones taken from `others`, and which of them are not.
 
-    Fillers are copies, not zeros, since a model may divide by what is never zero in its data.
+    Fillers are other rows, not zeros or copies of one, since a model may divide by what is never
+    zero in its data, such as the deviation over a batch.
     """
-    return np.resize(rows, batch_size), np.arange(batch_size) < len(rows)
+    missing = batch_size - len(rows)
+    filled = np.concatenate([rows, np.resize(others, missing)]) if missing else rows
+    return filled, np.arange(batch_size) < len(rows)
 
 
 def without(values: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from rnnjax.data.checks import as_batch, check_batch
 def rows(batch: Batch | tuple, *, batch_size: int, shuffle: bool = True, seed: int = 0) -> "Rows":
     """Cut rows in memory into batches of one shape.
 
-    Every batch has `batch_size` rows. Where they do not come out even, copies of rows of length 0
+    Every batch has `batch_size` rows. Where they do not come out even, other rows with length 0
     and weight 0 fill the last batch of an epoch, and every batch has weights, so that all batches
     have the same arrays.
 
@@ -36,7 +36,7 @@ def rows(batch: Batch | tuple, *, batch_size: int, shuffle: bool = True, seed: i
         >>> import numpy as np
         >>> data = rows((np.arange(10).reshape(5, 2), np.arange(5)), batch_size=2, shuffle=False)
         >>> len(data), data[2].targets, data[2].weights
-        (3, array([4, 4]), array([1., 0.], dtype=float32))
+        (3, array([4, 0]), array([1., 0.], dtype=float32))
         >>> data.rows_of(2)
         array([ 4, -1])
     """
@@ -71,7 +71,7 @@ class Rows(Batches):
         return -(-self._num_rows // self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        chosen, real = fill(self._rows(index), self._batch_size)
+        chosen, real = self._filled(index)
         batch = jax.tree.map(lambda a: a.take(chosen, axis=0), self._batch)
         if real.all():
             return batch
@@ -82,10 +82,12 @@ class Rows(Batches):
 
     def rows_of(self, index: int) -> np.ndarray:
         """Which rows of the data batch `index` holds, `(B,)`; -1 for one that only fills it."""
-        chosen, real = fill(self._rows(index), self._batch_size)
+        chosen, real = self._filled(index)
         return np.where(real, chosen, -1)
 
-    def _rows(self, index: int) -> np.ndarray:
-        """The rows of a batch, without those that fill it."""
+    def _filled(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a batch, and which of them do not only fill it."""
         epoch, place = divmod(check_index(self, index), len(self))
-        return self._order(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
+        order = self._order(epoch)
+        rows = order[place * self._batch_size : (place + 1) * self._batch_size]
+        return fill(rows, self._batch_size, order)

@@ -145,6 +145,7 @@ class Place(NamedTuple):
 
     bucket: int
     rows: np.ndarray
+    others: np.ndarray  # of the bucket, to fill the batch with
 
 
 class Cut(NamedTuple):
@@ -168,7 +169,7 @@ class Cut(NamedTuple):
         """The place of batch `index`, which counts on through epochs."""
         epoch, place = divmod(index, self.num_batches)
         chosen = self.order(epoch)[place * self.size : (place + 1) * self.size]
-        return Place(self.bucket, self.rows[chosen])
+        return Place(self.bucket, self.rows[chosen], self.rows)
 
 
 class Buckets(Batches):
@@ -205,8 +206,8 @@ class Buckets(Batches):
 
     def rows_of(self, index: int) -> np.ndarray:
         """Which sequences batch `index` holds, `(B,)`; -1 for a row that only fills it."""
-        bucket, rows = self._place(index)
-        chosen, real = fill(rows, self.shapes[bucket][0])
+        bucket, rows, others = self._place(index)
+        chosen, real = fill(rows, self.shapes[bucket][0], others)
         return np.where(real, chosen, -1)
 
     def _place(self, index: int) -> Place:
@@ -216,7 +217,7 @@ class Buckets(Batches):
 
     def _batch(self, place: Place) -> Batch:
         size, num_steps = self.shapes[place.bucket]
-        rows, real = fill(place.rows, size)
+        rows, real = fill(place.rows, size, place.others)
         content = self._content
         some = lambda values: None if values is None else take(values, rows, num_steps)
         weights = some(content.weights)

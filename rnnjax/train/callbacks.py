@@ -51,7 +51,8 @@ class EarlyStopping(Callback):
 
     Raises:
         TypeError: for an argument of the wrong kind.
-        ValueError: for a number out of range.
+        ValueError: for a number out of range; when the run starts, for a name that its history
+            will not have, or with `restore_best` another one than the run's own.
     """
 
     def __init__(
@@ -69,6 +70,11 @@ class EarlyStopping(Callback):
     def on_start(self, run: Run) -> None:
         """Begin to count, or stop again what was stopped before a resumption."""
         self.watched.begin(run)
+        if self.restore_best and self.watched.name(run) != run.monitor:
+            way_out = "give fit the same monitor, or restore_best=False"
+            wanted = f"be {run.monitor!r}, which decides what fit's best weights are"
+            got = repr(self.watched.monitor)
+            _checks.refuse("EarlyStopping", "monitor", wanted, got, way_out)
         self.stop_if_due(run)
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import value
+from rnnjax.cells.base import program
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.data.in_memory import rows
@@ -97,6 +97,7 @@ def predict(
     data: Any,
     *,
     batch_size: int | None = None,
+    stateful: bool | None = None,
     compute_dtype: Any = None,
 ) -> PyTree:
     """Run a model on data, without noise.
@@ -106,6 +107,7 @@ def predict(
         data: inputs `(N, T, ...)`, or a `Batch` or tuple of arrays with lengths (targets are not
             read, and may be None), or batches.
         batch_size: rows at a time, for data in arrays; None means 32. It changes no value.
+        stateful: as for `fit`.
         compute_dtype: as for `fit`.
 
     Returns:
@@ -124,14 +126,16 @@ def predict(
     source, whole = as_data(names, data, batch_size=batch_size, steps=None, again=False)
     example = source.example()
     check_fits(function, trained, model, example)
-    placer = Placer(function, model, trained.weights, (), stateful=False)
+    placer = Placer(function, model, trained.weights, (), hands_on(function, data, stateful))
     placer.accept(example, whole)
     run = asking(model, compute_dtype)
-    out = []
+    asked = lambda batch: batch._replace(targets=None, weights=None)
+    shapes, _ = jax.eval_shape(run, trained.weights, None, asked(example))
+    carry, out = zeros_of(shapes) if placer.stateful else None, []
     for batch in source.batches(0, 0):
-        batch = placer(batch)._replace(targets=None, weights=None)
-        out.append(run(trained.weights, batch))
-    out = jax.device_get(out)
+        new, said = run(trained.weights, carry, asked(placer(batch)))
+        carry = new if placer.stateful else None
+        out.append(jax.device_get(said))
     if whole is None:
         return out
     num_rows = jax.tree.leaves(whole.xs)[0].shape[0]
@@ -145,8 +149,10 @@ def evaluator(
     step = eval_step(placer.function, placer.model, placer.measures, compute_dtype)
     advance, values = adding_up(step, placer.measures, placer.stateful)
 
+    example = source.example()
+
     def run(weights: Weights, epoch: int = 0) -> dict[str, Any]:
-        carry, sums = jax.eval_shape(step, weights, None, source.example())
+        carry, sums = jax.eval_shape(step, weights, None, example)
         carry, totals = zeros_of(carry) if placer.stateful else None, no_totals(sums)
         for batch in source.batches(epoch, 0):
             carry, totals = advance(weights, carry, totals, placer(batch))
@@ -156,7 +162,7 @@ def evaluator(
     return run
 
 
-@value
+@program
 def adding_up(
     step: Callable[..., Any], measures: tuple[Measure, ...], stateful: bool
 ) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]]]:
@@ -169,14 +175,15 @@ def adding_up(
     return jax.jit(measure), jax.jit(lambda totals: values_of(measures, totals))
 
 
-@value
-def asking(model: Model, compute_dtype: Any) -> Callable[[Weights, Batch], PyTree]:
-    """The jitted function that returns outputs."""
+@program
+def asking(model: Model, compute_dtype: Any) -> Callable[..., tuple[PyTree, PyTree]]:
+    """The jitted function that returns carry and outputs."""
     cast = caster("predict", compute_dtype)
 
-    def ask(weights: Weights, batch: Batch) -> PyTree:
+    def ask(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
         weights = weights._replace(params=cast(weights.params))
-        return uncast(compute_dtype, model.apply(weights, cast_xs(cast, batch), None, None).outputs)
+        applied = model.apply(weights, cast_xs(cast, batch), carry, None)
+        return applied.carry, uncast(compute_dtype, applied.outputs)
 
     return jax.jit(ask)
 

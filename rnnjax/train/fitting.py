@@ -10,7 +10,7 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import value
+from rnnjax.cells.base import program
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.train.averaging import Averaging
@@ -65,7 +65,9 @@ def fit(
     """Train a model.
 
     The device runs ahead while the host looks on a few times a second: no step waits for a number
-    to be fetched. Everything random comes from `key`, and the same key gives the same bits.
+    to be fetched. Everything random comes from `key`, but for the noise of NNX modules, which is that
+    of their own streams; the same key gives the same bits. Functions given are taken to be pure, as
+    by `jax.jit`: what one reads from elsewhere is read once.
     Ctrl-C and SIGTERM end the run after the step, with a checkpoint; a second one ends the program.
 
     Args:
@@ -77,7 +79,8 @@ def fit(
         optimizer: from Optax, or `train.adamw`.
         key: draws weights, order and noise.
         epochs: how many, those before a resumption included.
-        steps_per_epoch: batches in an epoch; None means all there are.
+        steps_per_epoch: batches in an epoch; None means all there are. Batches by number, and one
+            iterator, go on from epoch to epoch; a list or other iterable begins again in each.
         batch_size: rows in a batch, for data in arrays; None means 32.
         shuffle: whether the order of rows is drawn anew in each epoch, for data in arrays.
         metrics: measured beside the loss; on training data on the way, with dropout on.
@@ -87,7 +90,7 @@ def fit(
         class_weights: how much the classes of integer targets count in the training loss, an array
             or a dict from class to weight; None means alike.
         penalty: as in `make_train_step`.
-        accumulate: as in `make_train_step`.
+        accumulate: as in `make_train_step`. An `activity` penalty is the mean of those of the parts.
         averaging: `ema(...)` or `nt_asgd(...)`: validation and the result have the average.
         compute_dtype: as in `make_train_step`.
         stateful: whether the carry is handed on from batch to batch (truncated backpropagation
@@ -145,7 +148,8 @@ def fit(
     advance, values = adding_up(step, measures)
     totals = no_totals(jax.eval_shape(step, state, example)[1])
     names = numbers(jax.eval_shape(values, totals), validation)
-    inspector = placer.twin(measures, stateful=hands_on("fit", validation, None))
+    in_streams = None if validation is None or is_arrays(validation) else stateful or None
+    inspector = placer.twin(measures, stateful=hands_on("fit", validation, in_streams))
     job = Job(
         advance=advance,
         values=values,
@@ -154,13 +158,13 @@ def fit(
         validate=validator(inspector, validation, batch_size, validation_steps, compute_dtype),
         measures={measure.name: measure for measure in measures},
         names=names,
-        monitor=check_monitor(monitor, names),
+        monitor=check_monitor(monitor, names, measures),
         epochs=epochs,
         callbacks=callbacks,
         checkpoints=checkpoints,
         averaging=averaging,
         max_bad=max_bad,
-        settings=settings_of(source, example, key),
+        settings=settings_of(source, example, key, monitor, validation_split, shuffle, measures),
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -206,7 +210,7 @@ def weigh_classes(measures: tuple[Measure, ...], class_weights: Any) -> tuple[Me
     return weighted("fit", loss, class_weights)._replace(name="loss"), *metrics
 
 
-@value
+@program
 def adding_up(
     step: Callable[..., Any], measures: tuple[Measure, ...]
 ) -> tuple[Callable[..., Any], Callable[[Totals], dict[str, Array]]]:
@@ -246,9 +250,21 @@ def validator(
     return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
-def settings_of(source: Source, example: Batch, key: Any) -> dict[str, Any]:
+def settings_of(
+    source: Source,
+    example: Batch,
+    key: Any,
+    monitor: Any,
+    share: float,
+    shuffle: bool,
+    measures: tuple[Measure, ...],
+) -> dict[str, Any]:
     """What must be the same after a resumption."""
     return {
+        "metrics": [measure.name for measure in measures[1:]],
+        "monitor": monitor,
+        "validation_split": float(share),
+        "shuffle": shuffle,
         "steps_per_epoch": source.steps,
         "batch_size": jax.tree.leaves(example)[0].shape[0],
         "key": jax.random.key_data(key).tolist(),
@@ -294,11 +310,16 @@ def numbers(values: dict[str, Any], validation: Any) -> tuple[str, ...]:
     return *single, *(f"val_{name}" for name in single if validation is not None)
 
 
-def check_monitor(monitor: Any, names: tuple[str, ...]) -> str:
+def check_monitor(monitor: Any, names: tuple[str, ...], measures: tuple[Measure, ...]) -> str:
     """The name in the history that says which epoch was best."""
     if monitor is None:
         return "val_loss" if "val_loss" in names else "loss"
     check_name("fit", "monitor", monitor, names)
+    unsaid = {m.name for m in measures[1:] if m.higher_is_better is None}
+    if monitor.removeprefix("val_") in unsaid:
+        way_out = "wrap the function in train.mean_of(function, higher_is_better=True)"
+        wanted = "be a measure that says what is better"
+        _checks.refuse("fit", "monitor", wanted, repr(monitor), way_out)
     return monitor
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import value as same_value
+from rnnjax.cells.base import remembered
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import keep, zeros_like
@@ -41,7 +41,7 @@ class Measure(NamedTuple):
         value: `sums -> value`.
         check: refuses targets that do not fit the outputs: `function, outputs, batch`, called
             before tracing with abstract outputs.
-        higher_is_better: how values are compared.
+        higher_is_better: how values are compared; None where nobody has said so.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Measure(NamedTuple):
     higher_is_better: bool = False
 
 
-@same_value
+@remembered(64)
 def mean_of(
     function: Callable[[PyTree, PyTree], Array],
     *,
@@ -169,12 +169,15 @@ def check_function(function: str, argument: str, thing: Any) -> None:
 
 
 def as_measure(function: str, argument: str, thing: Measure | Callable[..., Any]) -> Measure:
-    """A measure as it is, and a function of outputs and targets as its mean."""
+    """A measure as it is, and a function of outputs and targets as its mean.
+
+    Of a bare function nobody knows whether higher is better.
+    """
     if isinstance(thing, Measure):
         return thing
     if callable(thing) and not isinstance(thing, type):
         check_function(function, argument, thing)
-        return mean_of(thing)
+        return mean_of(thing)._replace(higher_is_better=None)
     one = argument == "loss"
     such_as = "train.cross_entropy" if one else "train.accuracy"
     way_out = f"give one such as {such_as}, or a function of outputs and targets"

@@ -1,5 +1,6 @@
 """What can be trained: one protocol for functions, layers, NNX modules and Linen modules."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import Cell, value
+from rnnjax.cells.base import Cell, remembered
 from rnnjax.data.batch import Batch
 from rnnjax.methods.base import Method
 from rnnjax.methods.choice import check_method
@@ -68,7 +69,7 @@ class Model(NamedTuple):
     in_spec: Callable[[PyTree, Any], PyTree] | None = None
 
 
-@value
+@remembered(64)
 def from_functions(
     init: Callable[[Any], PyTree], apply: Callable[[PyTree, Batch, Any], PyTree]
 ) -> Model:
@@ -114,6 +115,17 @@ def check_number(function: str, argument: str, penalty: Any) -> Any:
     return penalty
 
 
+def init_layer(layer: Layer, key: Any, batch: Batch) -> PyTree:
+    """The params of a layer; refuse statistics of batches, which are no weights to be trained."""
+    params = layer.init(key, jax.tree.map(lambda x: x.shape[-1], batch.xs))
+    for path, _ in jax.tree_util.tree_leaves_with_path(params):
+        if "statistics" in (getattr(key, "name", None) for key in path):
+            way_out = "train it with rnnjax.unroll_batch_norm in a Model of your own"
+            wanted, got = "have no statistics of batches", "batch_norm_lstm"
+            _checks.refuse("from_layer", "layer", wanted, got, way_out)
+    return params
+
+
 class NetworkParams(NamedTuple):
     """The params of a layer with a head.
 
@@ -126,7 +138,7 @@ class NetworkParams(NamedTuple):
     head: PyTree
 
 
-@value
+@remembered(64)
 def from_layer(
     layer: Cell | Layer,
     *,
@@ -165,8 +177,7 @@ def from_layer(
     top = None if head is None else check_layer("head", head)
     check_reading(pool, activity, method)
 
-    def init_body(key: Any, batch: Batch) -> PyTree:
-        return body.init(key, jax.tree.map(lambda x: x.shape[-1], batch.xs))
+    init_body = functools.partial(init_layer, body)
 
     def init(key: Any, batch: Batch) -> Weights:
         key_layer, key_head = jax.random.split(key)

@@ -9,7 +9,7 @@ from flax import nnx
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.cells.base import Cell, value
+from rnnjax.cells.base import Cell, remembered
 from rnnjax.data.batch import Batch
 from rnnjax.linen.rnn import SequenceModule
 from rnnjax.nnx.rnn import RNN
@@ -83,7 +83,7 @@ def from_nnx(module: nnx.Module, *, call: CallModule | None = None) -> Model:
     return Model(type(module).__name__, init, apply, store)
 
 
-@value
+@remembered(64)
 def from_linen(module: nn.Module, *, call: CallModule | None = None) -> Model:
     """Make a model of a Linen module.
 

@@ -94,7 +94,12 @@ def shown(progress: bool | None, epochs: int) -> Quiet:
     """What shows a run: True always, False never, None where the output is a terminal."""
     if progress is False:
         return Quiet()
-    from rich.console import Console
+    try:
+        from rich.console import Console
+    except ImportError:
+        if progress:
+            raise
+        return Quiet()
 
     console = Console()
     if progress is None and not console.is_terminal:

@@ -52,8 +52,8 @@ def find_rate(
 ) -> RateCurve:
     """Train for a few steps with a growing learning rate, and say where the loss fell fastest.
 
-    The steps are lost: the model is not changed. The run ends where the loss has grown to four
-    times its least.
+    The steps are lost: the model is not changed. The run ends where the loss has grown above the
+    first one by more than it had fallen, and by 1 at least.
 
     Args:
         model: as for `fit`.
@@ -108,11 +108,17 @@ def find_rate(
     for batch in itertools.islice(batches, steps):
         state, sums = step(state, placer(batch))
         losses.append(float(measure.value(sums["loss"])) if sums["loss"].count > 0 else np.nan)
-        if losses[-1] > 4 * min((loss for loss in losses if loss == loss), default=np.inf):
+        if diverged(losses):
             break
     rates = low * growth ** np.arange(len(losses))
     smooth = smoothed(function, np.array(losses))
     return RateCurve(rates, smooth, float(rates[steepest(smooth)]))
+
+
+def diverged(losses: list[float]) -> bool:
+    """Whether the last loss is above the first by more than they fell, and by 1 at least."""
+    least = min((loss for loss in losses if loss == loss), default=np.nan)
+    return len(losses) >= 10 and losses[-1] - losses[0] > max(losses[0] - least, 1.0)
 
 
 def smoothed(function: str, losses: np.ndarray, share: float = 0.1) -> np.ndarray:

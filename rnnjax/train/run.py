@@ -129,13 +129,14 @@ class Run:
         self.state = self.state._replace(scale=self.state.scale * factor)
 
     def take_best(self) -> None:
-        """Let `fit` return the weights of the best epoch."""
-        self.chosen = self.best
+        """Let `fit` return the weights of the best epoch, if one is over."""
+        if self.best_epoch is not None:
+            self.chosen = self.best
 
     def higher_is_better(self, name: str) -> bool:
         """How values of this name in the history are compared."""
         measure = self.job.measures.get(name.removeprefix("val_"))
-        return measure is not None and measure.higher_is_better
+        return measure is not None and bool(measure.higher_is_better)
 
     @property
     def weights(self) -> Weights:
@@ -164,6 +165,7 @@ class Run:
         self.save()
         self.chosen = self.weights
         self.each(lambda callback: callback.on_end(self))
+        self.chosen = Weights(*copied(self.chosen))  # a further step would use up the state's
 
     def each(self, call: Callable[[Callback], None]) -> None:
         """Call every callback."""

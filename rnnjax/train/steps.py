@@ -9,7 +9,7 @@ import optax
 
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
-from rnnjax.cells.base import value
+from rnnjax.cells.base import program
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.train.measures import Mean, Measure, as_loss, as_measures
@@ -80,7 +80,7 @@ def make_train_step(
     return train_step(function, as_model(function, model), measures, options)
 
 
-@value
+@program
 def train_step(
     function: str, model: Model, measures: tuple[Measure, ...], options: Options
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
@@ -115,7 +115,8 @@ def train_step(
         divisor = jnp.where(count == 0, 1, count)
         gradient = jax.tree.map(lambda g: g / divisor.astype(g.dtype), gradient)
         finite = all_finite((total, gradient))
-        alive = finite & (state.bad.in_row < max_bad)
+        latched = state.bad.in_row >= max_bad
+        alive = finite & ~latched & (count != 0)  # where nothing counts there is nothing to learn
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # for Optax
             updates, opt_state = descend.update(
                 gradient, state.opt_state, state.params, value=total / divisor
@@ -130,7 +131,7 @@ def train_step(
             average=averaged(averaging, state.average, params),
         )
         new = select(alive, new, state)
-        counted = count_bad(state, alive)
+        counted = count_bad(state, finite & ~latched)
         sums = jax.tree.map(lambda leaf: jnp.where(alive, leaf, jnp.zeros_like(leaf)), sums)
         return new._replace(step=state.step + 1, bad=counted), sums
 
@@ -172,7 +173,7 @@ def make_eval_step(
     return eval_step(function, model, chosen, compute_dtype)
 
 
-@value
+@program
 def eval_step(
     function: str, model: Model, measures: tuple[Measure, ...], compute_dtype: Any
 ) -> Callable[[Weights, PyTree, Batch], tuple[PyTree, Sums]]:

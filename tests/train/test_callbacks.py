@@ -1,6 +1,7 @@
 """Callbacks: what they count, when they act, and what they write."""
 
 import csv
+import functools
 import json
 import struct
 import sys
@@ -76,11 +77,21 @@ def test_patience(losses, options, epochs):
 
 def test_higher_may_be_better():
     rising = {"val_loss": [1, 2, 3, 4, 5], "val_accuracy": [0.1, 0.5, 0.4, 0.6, 0.7]}
-    assert Script(**rising).play(train.EarlyStopping(2, monitor="val_accuracy")) == 5
-    assert Script(**rising).play(train.EarlyStopping(2, monitor="val_loss")) == 3
-    assert Script(**rising).play(train.EarlyStopping(2)) == 3  # the run's own
-    strict = train.EarlyStopping(2, monitor="val_accuracy", min_delta=0.45)
-    assert Script(**rising).play(strict) == 3
+    stop = functools.partial(train.EarlyStopping, 2, restore_best=False)
+    assert Script(**rising).play(stop(monitor="val_accuracy")) == 5
+    assert Script(**rising).play(stop(monitor="val_loss")) == 3
+    assert Script(**rising).play(stop()) == 3  # the run's own
+    assert Script(**rising).play(stop(monitor="val_accuracy", min_delta=0.45)) == 3
+
+
+def test_the_best_weights_are_the_runs_own():
+    wanted = (
+        "EarlyStopping: `monitor` must be 'val_loss', which decides what fit's best weights are, "
+        "got 'val_accuracy'; give fit the same monitor, or restore_best=False."
+    )
+    with pytest.raises(ValueError) as caught:
+        Script(val_loss=[1], val_accuracy=[1]).play(train.EarlyStopping(2, monitor="val_accuracy"))
+    assert str(caught.value) == wanted
 
 
 def test_the_last_weights_may_be_kept():
