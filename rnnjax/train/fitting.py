@@ -65,9 +65,9 @@ def fit(
     """Train a model.
 
     The device runs ahead while the host looks on a few times a second: no step waits for a number
-    to be fetched. Everything random comes from `key`, but for the noise of NNX modules, which is that
-    of their own streams; the same key gives the same bits. Functions given are taken to be pure, as
-    by `jax.jit`: what one reads from elsewhere is read once.
+    to be fetched. Everything random comes from `key`, but for the noise of NNX modules, which is
+    that of their own streams; the same key gives the same bits. Functions given are taken to be
+    pure, as by `jax.jit`: what one reads from elsewhere is read once.
     Ctrl-C and SIGTERM end the run after the step, with a checkpoint; a second one ends the program.
 
     Args:
@@ -90,7 +90,7 @@ def fit(
         class_weights: how much the classes of integer targets count in the training loss, an array
             or a dict from class to weight; None means alike.
         penalty: as in `make_train_step`.
-        accumulate: as in `make_train_step`. An `activity` penalty is the mean of those of the parts.
+        accumulate: as in `make_train_step`; an `activity` penalty is the mean of those of parts.
         averaging: `ema(...)` or `nt_asgd(...)`: validation and the result have the average.
         compute_dtype: as in `make_train_step`.
         stateful: whether the carry is handed on from batch to batch (truncated backpropagation
