@@ -143,7 +143,7 @@ def fit(
     )
     trained_on = weigh_classes(measures, class_weights)
     placer = Placer("fit", functions, state.weights, trained_on, stateful, sharding)
-    placer.accept(example, whole)
+    placer.accept(example, whole, period=source.period)
     step = train_step("fit", functions, trained_on, options)
     advance, values = adding_up(step, measures)
     totals = no_totals(jax.eval_shape(step, state, example)[1])

@@ -19,7 +19,7 @@ class Placer:
     """Checks each batch, and brings it to its devices.
 
     Attributes:
-        checked: whether all batches are known to be right, since the data they come from is.
+        left: batches that are still to be checked; None where all are.
     """
 
     def __init__(
@@ -34,7 +34,8 @@ class Placer:
         self.function, self.model, self.measures = function, model, measures
         self.weights = jax.eval_shape(lambda: weights)
         self.spec = spec_of(model, self.weights.params, None)
-        self.stateful, self.sharding, self.checked = stateful, sharding, False
+        self.stateful, self.sharding = stateful, sharding
+        self.left: int | None = None
         self.checks = tuple(dict.fromkeys(measure.check for measure in measures))
         self.rows: int | None = None  # of every batch, where rows go on from batch to batch
         self.outputs: dict[Any, PyTree] = {}  # by the shapes of a batch
@@ -43,16 +44,21 @@ class Placer:
         """The same for other data."""
         return Placer(self.function, self.model, self.weights, measures, stateful, self.sharding)
 
-    def accept(self, example: Batch, whole: Batch | None) -> None:
-        """Check the whole data where they are there, and an example of batches where not."""
+    def accept(self, example: Batch, whole: Batch | None, *, period: int | None = None) -> None:
+        """Check the whole data where they are there, and an example of batches where not.
+
+        After `period` batches the same rows come again, and are not looked at again.
+        """
         self.check(example if whole is None else whole)
         self.check_rows(example)
-        self.checked = whole is not None
+        self.left = period if whole is None else 0
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch, on its devices."""
-        if not self.checked and not self.check(batch):
-            self.check_rows(batch)
+        if self.left != 0:
+            if not self.check(batch):
+                self.check_rows(batch)
+            self.left = None if self.left is None else self.left - 1
         return batch if self.sharding is None else jax.device_put(batch, self.sharding)
 
     def check(self, batch: Batch) -> bool:

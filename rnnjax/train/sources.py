@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rnnjax import _checks
 from rnnjax.data.batch import Batch
+from rnnjax.data.batches import Batches
 from rnnjax.data.checks import as_batch
 
 MOST_STEPS = 2**31
@@ -31,9 +32,11 @@ class Source(Protocol):
 
     Attributes:
         steps: batches in an epoch; None where only the end shows.
+        period: batches after which the same rows come again; None where that is not known.
     """
 
     steps: int | None
+    period: int | None = None
 
     def example(self) -> Batch:
         """A batch that lends its shapes; it is not used up."""
@@ -62,6 +65,7 @@ class Indexed(Source):
     def __init__(self, names: Names, data: Any, steps: int | None):
         self.names, self.data = names, data
         self.steps: int = len(data) if steps is None else steps
+        self.period = len(data) if isinstance(data, Batches) else None
         if len(data) == 0:
             _checks.refuse(names.function, names.data, "hold a batch", "none", "give some rows")
 

@@ -108,3 +108,11 @@ def test_another_monitor_cannot_resume(tmp_path):
     for wrong in ({"monitor": "accuracy"}, {"metrics": []}, {"shuffle": False}):
         with pytest.raises(ValueError, match=f"^fit: `{next(iter(wrong))}` must be"):
             fit(checkpoints=tmp_path, resume=True, **{"metrics": [train.accuracy]} | wrong)
+
+
+def test_rows_that_come_again_are_not_checked_again():
+    seen = []
+    check = train.cross_entropy.check
+    loss = train.cross_entropy._replace(check=lambda *args: seen.append(1) or check(*args))
+    fit(data.rows((XS, LABELS), batch_size=3), loss=loss, epochs=4)
+    assert len(seen) == 1 + 3  # an example, and each of the first epoch
