@@ -1,6 +1,11 @@
 """What is seen of a run while it goes on; nothing where the output is no terminal."""
 
+import math
+import time
 from typing import Any
+
+SPACED = 0.25
+"""Seconds between the lines of short epochs; printing one takes a millisecond."""
 
 
 class Quiet:
@@ -37,7 +42,7 @@ class Live(Quiet):
             TimeRemainingColumn,
         )
 
-        self.epochs = epochs
+        self.epochs, self.said = epochs, -math.inf
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -71,7 +76,11 @@ class Live(Quiet):
         self.progress.update(self.task, completed=done, values=text, speed=speed)
 
     def end(self, entry: dict[str, Any]) -> None:
-        """Leave a line for the epoch."""
+        """Leave a line for the epoch, but at most a few lines a second."""
+        now = time.monotonic()
+        if now - self.said < SPACED and entry["epoch"] < self.epochs:
+            return
+        self.said = now
         hidden = ("epoch", "step", "seconds", "scale", "skipped")
         values = {name: value for name, value in entry.items() if name not in hidden}
         for name, usual in (("scale", 1.0), ("skipped", 0)):

@@ -100,3 +100,11 @@ def test_in_words():
         "bad": float("nan"),
     }
     assert in_words(values) == "loss 1235  steps 7  tiny 1.235e-07  bad nan"
+
+
+def test_short_epochs_share_a_line(screen):
+    with shown(True, 3) as live:
+        for epoch in (1, 2, 3):
+            live.end({"epoch": epoch, "loss": 0.5, "scale": 1.0, "skipped": 0})
+    text = screen.file.getvalue()
+    assert [f"epoch {epoch}/3" in text for epoch in (1, 2, 3)] == [True, False, True]
