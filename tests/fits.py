@@ -54,3 +54,26 @@ def check(case):
     assert type(caught.value) is error
     assert str(caught.value) == message
     check_five_parts(message)
+
+
+# Ways out, and what is wanted, as several messages have them.
+A_KEY = "make one with jax.random.key(seed)."
+AN_INT = "give an int."
+A_BOOL = "give a bool."
+A_COUNT = "give the width or count that is meant."
+AN_OPTIMIZER = "make one with train.adamw(1e-3) or optax.adam(1e-3)."
+A_MODEL = "must be a model, a cell, a layer or a Flax module"
+OF_FUNCTIONS = "make one of functions with train.from_functions."
+CALL_FIRST = f"call it first, as in rnnjax.gru(64), or {OF_FUNCTIONS}"
+THIS_MODEL = "give those of this very model, for inputs of this width."
+WEIGHTS = "give trained.weights, or train.Weights(params)."
+BATCH_WANTED = "must be a Batch, a tuple of arrays, or batches"
+SUCH_DATA = "such as (xs, targets, lengths)."
+SUCH_PARTS = "give (xs, targets), or rnnjax.data.Batch(xs, targets, lengths)."
+PARTS = "must be a Batch or a tuple of 2 to 5 arrays"
+FLAX_TOO = "fit takes cells, layers and both kinds of Flax modules as they are."
+A_CALL = "such as lambda module, batch, carry, training: (None, module(batch.xs))."
+THE_FUNCTION = "pass the function itself, such as"
+BUILD = "build it with rnnjax.gru(...), rnnjax.dense(...) and the like."
+WIDTH = "the features come last, and params fix their number."
+FITTED = "give what fit returns, or train.Trained(model, params)."

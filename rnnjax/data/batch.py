@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import jax
+
 from rnnjax._typing import PyTree
 
 
@@ -25,3 +27,13 @@ class Batch(NamedTuple):
     lengths: Any = None
     weights: Any = None
     resets: Any = None
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return jax.tree.leaves(self.xs)[0].shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """T of the inputs."""
+        return jax.tree.leaves(self.xs)[0].shape[1]

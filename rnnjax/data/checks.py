@@ -120,7 +120,7 @@ def check_lengths(function: str, lengths: Any, num_rows: int, num_steps: int) ->
 def check_numbers_of(function: str, batch: Batch) -> None:
     """What `check_batch` says of numbers, for a batch of shapes that it has seen."""
     if batch.lengths is not None:
-        num_steps = jax.tree.leaves(batch.xs)[0].shape[1]
+        num_steps = batch.num_steps
         check_range(function, np.asarray(batch.lengths), num_steps)
     if batch.weights is not None:
         check_amounts(function, "weights", np.asarray(batch.weights))

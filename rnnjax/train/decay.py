@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax import _checks
 from rnnjax._typing import Array, Float, PyTree
 from rnnjax.cells.dtypes import promote
+from rnnjax.sequence.penalties import check_weight
 
 # What is no matrix, also with axes in front: both directions', one a gate, one a head.
 VECTORS = {
@@ -112,9 +112,7 @@ def penalty(
     function: str, alpha: Any, of: Callable[[Array], Array]
 ) -> Callable[[PyTree], Float[Array, ""]]:
     """The weighted sum of a function of all weight matrices."""
-    weight = _checks.real(function, "alpha", alpha)
-    if weight < 0.0:
-        _checks.refuse(function, "alpha", "be at least 0", weight, "a penalty is added to a loss")
+    weight = check_weight(function, "alpha", alpha)
 
     def of_params(params: PyTree) -> Float[Array, ""]:
         pairs = zip(jax.tree.leaves(params), jax.tree.leaves(decays(params)), strict=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import _checks
@@ -18,11 +17,10 @@ from rnnjax.train.inputs import check_inputs, spec_of
 from rnnjax.train.measures import Measure, as_measures
 from rnnjax.train.models import Model, Weights
 from rnnjax.train.modules import as_model
-from rnnjax.train.options import caster
 from rnnjax.train.placing import Placer
 from rnnjax.train.sources import Names, Source, as_source, check_data
-from rnnjax.train.state import TrainState, first_difference
-from rnnjax.train.steps import cast_xs, eval_step, uncast
+from rnnjax.train.state import TrainState, first_difference, zeros_of
+from rnnjax.train.steps import computing_in, eval_step
 from rnnjax.train.totals import Totals, add, no_totals, values_of
 
 
@@ -138,7 +136,7 @@ def predict(
         out.append(jax.device_get(said))
     if whole is None:
         return out
-    num_rows = jax.tree.leaves(whole.xs)[0].shape[0]
+    num_rows = whole.num_rows
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_rows], *out)
 
 
@@ -148,12 +146,10 @@ def evaluator(
     """What measures weights on all batches of an epoch, and fetches the values once."""
     step = eval_step(placer.function, placer.model, placer.measures, compute_dtype)
     advance, values = adding_up(step, placer.measures, placer.stateful)
-
-    example = source.example()
+    shapes, sums = jax.eval_shape(step, placer.weights, None, source.example())
 
     def run(weights: Weights, epoch: int = 0) -> dict[str, Any]:
-        carry, sums = jax.eval_shape(step, weights, None, example)
-        carry, totals = zeros_of(carry) if placer.stateful else None, no_totals(sums)
+        carry, totals = zeros_of(shapes) if placer.stateful else None, no_totals(sums)
         for batch in source.batches(epoch, 0):
             carry, totals = advance(weights, carry, totals, placer(batch))
         fetched = jax.device_get(values(totals))
@@ -178,19 +174,13 @@ def adding_up(
 @program
 def asking(model: Model, compute_dtype: Any) -> Callable[..., tuple[PyTree, PyTree]]:
     """The jitted function that returns carry and outputs."""
-    cast = caster("predict", compute_dtype)
+    run = computing_in("predict", model, compute_dtype)
 
     def ask(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
-        weights = weights._replace(params=cast(weights.params))
-        applied = model.apply(weights, cast_xs(cast, batch), carry, None)
-        return applied.carry, uncast(compute_dtype, applied.outputs)
+        applied = run(weights, batch, carry, None)
+        return applied.carry, applied.outputs
 
     return jax.jit(ask)
-
-
-def zeros_of(shapes: PyTree) -> PyTree:
-    """Zeros of abstract shapes."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def as_data(
@@ -209,7 +199,7 @@ def as_data(
         whole = as_batch(function, data, argument=names.data)
         check_batch(function, whole)
         size = 32 if batch_size is None else _checks.size(function, "batch_size", batch_size)
-        size = min(size, jax.tree.leaves(whole.xs)[0].shape[0])
+        size = min(size, whole.num_rows)
         batches = rows(whole, batch_size=size, shuffle=shuffle, seed=seed)
         return as_source(names, batches, steps), whole
     check_data(names, data)

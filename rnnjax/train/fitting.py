@@ -164,7 +164,13 @@ def fit(
         checkpoints=checkpoints,
         averaging=averaging,
         max_bad=max_bad,
-        settings=settings_of(source, example, key, monitor, validation_split, shuffle, measures),
+        settings={
+            "key": jax.random.key_data(key).tolist(),
+            "shuffle": shuffle,
+            "validation_split": float(validation_split),
+            "monitor": monitor,
+            **settings_of(source, example, measures),
+        },
     )
     run = Run(job, on_devices((state, totals), sharding))
     run.resume()
@@ -250,24 +256,12 @@ def validator(
     return lambda weights, epoch: measure(weights, epoch if once else 0)
 
 
-def settings_of(
-    source: Source,
-    example: Batch,
-    key: Any,
-    monitor: Any,
-    share: float,
-    shuffle: bool,
-    measures: tuple[Measure, ...],
-) -> dict[str, Any]:
-    """What must be the same after a resumption."""
+def settings_of(source: Source, example: Batch, measures: tuple[Measure, ...]) -> dict[str, Any]:
+    """What must be the same after a resumption, of data and measures."""
     return {
         "metrics": [measure.name for measure in measures[1:]],
-        "monitor": monitor,
-        "validation_split": float(share),
-        "shuffle": shuffle,
         "steps_per_epoch": source.steps,
-        "batch_size": jax.tree.leaves(example)[0].shape[0],
-        "key": jax.random.key_data(key).tolist(),
+        "batch_size": example.num_rows,
     }
 
 
@@ -287,7 +281,7 @@ def split_off(data: Any, validation: Any, share: float, seed: int) -> tuple[Any,
         refuse("be 0 for data that comes in batches", share, "give validation data")
     whole = as_batch("fit", data, argument="data")
     check_batch("fit", whole)
-    num_rows = jax.tree.leaves(whole.xs)[0].shape[0]
+    num_rows = whole.num_rows
     count = round(share * num_rows)
     if not 0 < count < num_rows:
         refuse(f"leave rows on both sides of {num_rows}", share, "give more rows")

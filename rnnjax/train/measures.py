@@ -132,7 +132,7 @@ def check_values(name: str, values: Any, batch: Batch) -> tuple[int, ...]:
     if shape is not None and jnp.issubdtype(values.dtype, jnp.complexfloating):
         way_out = "take the absolute value, or the real part"
         _checks.refuse(name, "values", "be real", values.dtype, way_out, error=TypeError)
-    num_rows, num_steps = jax.tree.leaves(batch.xs)[0].shape[:2]
+    num_rows, num_steps = batch.num_rows, batch.num_steps
     wanted = [(num_rows,), (num_rows, num_steps)]
     # Without lengths, steps of the targets may be others than those of the inputs.
     other_steps = batch.lengths is None and shape is not None and shape[:-1] == (num_rows,)

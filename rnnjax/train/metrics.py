@@ -232,6 +232,6 @@ def table_measure(
 def has_one_logit(outputs: PyTree, batch: Batch, *, num_classes: int) -> bool:
     """Whether two classes are told apart by the sign of one logit, and not by two."""
     shape = shape_of(outputs)
-    num_steps = jax.tree.leaves(batch.xs)[0].shape[1]
+    num_steps = batch.num_steps
     steps = len(shape) == 2 and shape[1] == num_steps and shape == shape_of(batch.targets)
     return num_classes == 2 and (len(shape) == 1 or shape[-1:] == (1,) or steps)

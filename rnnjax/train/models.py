@@ -266,7 +266,7 @@ def check_takes(
 
 def check_features(batch: Batch, features: PyTree, least_axes: int) -> PyTree:
     """What a pool has made of a batch: arrays with its rows."""
-    num_rows = jax.tree.leaves(batch.xs)[0].shape[0]
+    num_rows = batch.num_rows
     for leaf in jax.tree.leaves(features):
         if jnp.ndim(leaf) < least_axes or jnp.shape(leaf)[0] != num_rows:
             wanted = f"return features of shape ({num_rows}, F)"

@@ -88,7 +88,7 @@ class Placer:
 
     def check_rows(self, batch: Batch) -> None:
         """Refuse a number of rows that the carry has not, or that devices cannot share."""
-        num_rows = jax.tree.leaves(batch.xs)[0].shape[0]
+        num_rows = batch.num_rows
         if self.stateful and self.rows not in (None, num_rows):
             wanted = f"have {self.rows} rows, as the batches before it"
             way_out = "row b goes on where row b of the batch before it ended"

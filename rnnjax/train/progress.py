@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 SPACED = 0.25
-"""Seconds between the lines of short epochs; printing one takes a millisecond."""
+"""Seconds between the lines of short epochs."""
 
 
 class Quiet:

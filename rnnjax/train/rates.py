@@ -12,7 +12,7 @@ import optax
 from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
 from rnnjax.data.checks import check_batch
-from rnnjax.train.evaluation import as_data, is_arrays
+from rnnjax.train.evaluation import as_data, hands_on, is_arrays
 from rnnjax.train.measures import Measure, as_loss
 from rnnjax.train.models import check_takes
 from rnnjax.train.modules import as_model
@@ -97,10 +97,11 @@ def find_rate(
     source, whole = as_data(names, data, batch_size=batch_size, steps=told, shuffle=True, seed=seed)
     example = source.example()
     check_batch(function, example)
+    stateful = hands_on(function, data, None)
     state = start(
-        function, functions, options, example, key=key_state, weights=None, stateful=False
+        function, functions, options, example, key=key_state, weights=None, stateful=stateful
     )
-    placer = Placer(function, functions, state.weights, (measure,), stateful=False)
+    placer = Placer(function, functions, state.weights, (measure,), stateful)
     placer.accept(example, whole)
     step = train_step(function, functions, (measure,), options)
     batches = itertools.chain.from_iterable(source.batches(epoch, 0) for epoch in itertools.count())

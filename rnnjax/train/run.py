@@ -20,7 +20,7 @@ from rnnjax.train.models import Weights
 from rnnjax.train.progress import Quiet
 from rnnjax.train.signals import Interruption
 from rnnjax.train.sources import Source
-from rnnjax.train.state import Average, TrainState, copied
+from rnnjax.train.state import Average, Bad, TrainState, copied
 from rnnjax.train.totals import Totals
 
 TICK = 0.25
@@ -193,8 +193,7 @@ class Run:
     def look(self, progress: Quiet) -> dict[str, Any]:
         """Fetch what was added up so far, and show it."""
         values, bad = jax.device_get((self.job.values(self.totals), self.state.bad))
-        if bad.in_row >= self.job.max_bad:
-            self.refuse_more(int(bad.since))
+        self.refuse_many(bad)
         self.looked, self.skipped = time.perf_counter(), int(bad.total)
         tokens = values.pop("tokens") * (self.index - self.first) / self.index
         values = {name: values[name].tolist() for name in self.job.measures}
@@ -204,8 +203,11 @@ class Run:
         progress.show(self.index, values, tokens / (self.looked - self.started))
         return values
 
-    def refuse_more(self, since: int) -> None:
-        """Say which batches were bad, and where the last good checkpoint is."""
+    def refuse_many(self, bad: Bad) -> None:
+        """Where too many batches were bad, say which, and where the last good checkpoint is."""
+        if bad.in_row < self.job.max_bad:
+            return
+        since = int(bad.since)
         index = since - (self.step - self.index)
         where = f"batch {index + 1} of epoch {self.epoch + 1}"
         if index < 0:
@@ -282,9 +284,7 @@ class Run:
         due = self.job.checkpoints
         if due is None or self.saved == self.moment:
             return
-        bad = jax.device_get(self.state.bad)
-        if bad.in_row >= self.job.max_bad:  # no batch moves it any more: nothing to go on from
-            self.refuse_more(int(bad.since))
+        self.refuse_many(jax.device_get(self.state.bad))  # what does not move is not gone on from
         record = {
             "epoch": self.epoch,
             "index": self.index,

@@ -147,7 +147,7 @@ def start(
             wanted = f"be False for {model.name}, which hands no carry on"
             way_out = "give a cell or a layer, or a call= that returns the carry"
             _checks.refuse(function, "stateful", wanted, stateful, way_out)
-        carry = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        carry = zeros_of(shapes)
     average = None
     if options.averaging is not None:
         begun = 0 if options.averaging.patience is None else -1
@@ -193,6 +193,11 @@ def first_difference(name: str, got: PyTree, wanted: PyTree) -> tuple[str, PyTre
             if jax.tree.structure(part) != jax.tree.structure(part_like):
                 return first_difference(name + jax.tree_util.keystr(path), part, part_like)
     return name, got, wanted
+
+
+def zeros_of(shapes: PyTree) -> PyTree:
+    """Zeros of abstract shapes."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 @jax.jit

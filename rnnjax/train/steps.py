@@ -13,10 +13,10 @@ from rnnjax.cells.base import program
 from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.data.batch import Batch
 from rnnjax.train.measures import Mean, Measure, as_loss, as_measures
-from rnnjax.train.models import Model, Weights, check_number
+from rnnjax.train.models import Applied, Model, Weights, check_number
 from rnnjax.train.modules import as_model
 from rnnjax.train.options import Options, caster, check_options
-from rnnjax.train.state import Average, Bad, TrainState
+from rnnjax.train.state import Average, Bad, TrainState, zeros_of
 
 Sums = dict[str, PyTree]
 """What each measure adds up, by its name."""
@@ -86,14 +86,13 @@ def train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """What `make_train_step` returns; the loss comes first, and messages name `function`."""
     optimizer, averaging, penalty, accumulate, compute_dtype, max_bad = options
-    cast = caster(function, compute_dtype)
+    run = computing_in(function, model, compute_dtype)
     descend = optax.with_extra_args_support(optimizer)  # some of Optax want the loss
 
     def objective(params: PyTree, buffers: PyTree, batch: Batch, carry: PyTree, key: Any) -> Any:
         """The sum over the batch, and its penalties as often as something counts."""
-        applied = model.apply(Weights(cast(params), buffers), cast_xs(cast, batch), carry, key)
-        outputs = uncast(compute_dtype, applied.outputs)
-        sums = {m.name: m.sums(outputs, batch) for m in measures}
+        applied = run(Weights(params, buffers), batch, carry, key)
+        sums = {m.name: m.sums(applied.outputs, batch) for m in measures}
         total, count = check_mean(function, sums["loss"])
         check_number(function, "Applied.penalty", applied.penalty)
         extra = applied.penalty
@@ -102,6 +101,7 @@ def train_step(
         return total + count * extra, (sums, applied.carry, applied.buffers)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        check_average(function, averaging, state.average)
         key = jax.random.fold_in(state.key, state.step)
         differentiate = jax.grad(objective, has_aux=True)
         if accumulate == 1:
@@ -178,13 +178,11 @@ def eval_step(
     function: str, model: Model, measures: tuple[Measure, ...], compute_dtype: Any
 ) -> Callable[[Weights, PyTree, Batch], tuple[PyTree, Sums]]:
     """What `make_eval_step` returns; `function` is what messages name."""
-    cast = caster(function, compute_dtype)
+    run = computing_in(function, model, compute_dtype)
 
     def step(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, Sums]:
-        weights = weights._replace(params=cast(weights.params))
-        applied = model.apply(weights, cast_xs(cast, batch), carry, None)
-        outputs = uncast(compute_dtype, applied.outputs)
-        return applied.carry, {m.name: m.sums(outputs, batch) for m in measures}
+        applied = run(weights, batch, carry, None)
+        return applied.carry, {m.name: m.sums(applied.outputs, batch) for m in measures}
 
     return jax.jit(step)
 
@@ -193,7 +191,7 @@ def in_parts(
     differentiate: Callable[..., Any], state: TrainState, batch: Batch, key: Any, parts: int
 ) -> tuple[PyTree, Sums, PyTree]:
     """Gradient and sums of a batch, a part of its rows after another."""
-    num_rows = num_rows_of(batch)
+    num_rows = batch.num_rows
     rows = jax.tree.map(lambda a: a.reshape(parts, num_rows // parts, *a.shape[1:]), batch)
 
     def one(buffers: PyTree, inputs: Any) -> tuple[PyTree, Any]:
@@ -210,19 +208,14 @@ def in_parts(
     inputs = (rows, jax.random.split(key, parts))
     first = jax.tree.map(lambda leaf: leaf[0], inputs)
     shapes = jax.eval_shape(lambda: one(state.buffers, first)[1])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    zeros = zeros_of(shapes)
     (buffers, (gradient, sums)), _ = jax.lax.scan(body, (state.buffers, zeros), inputs)
     return gradient, sums, buffers
 
 
-def num_rows_of(batch: Batch) -> int:
-    """How many rows a batch has."""
-    return jax.tree.leaves(batch.xs)[0].shape[0]
-
-
 def check_parts(function: str, batch: Batch, parts: int, carries: bool) -> None:
     """Refuse parts of a batch that are unequal, or have but one carry."""
-    num_rows = num_rows_of(batch)
+    num_rows = batch.num_rows
     if num_rows % parts:
         way_out = "every part has as many rows"
         wanted = f"divide the batch size {num_rows}"
@@ -239,6 +232,14 @@ def check_mean(function: str, sums: PyTree) -> Mean:
         got = _checks.describe(sums)
         _checks.refuse(function, "loss", "add up to a Mean", got, way_out, error=TypeError)
     return sums
+
+
+def check_average(function: str, averaging: Any, average: Average | None) -> None:
+    """Refuse a state that has no average for a step that makes one, and the other way round."""
+    if (averaging is None) != (average is None):
+        wanted = "be what init_state was given"
+        got = "None" if averaging is None else "an averaging that the state knows nothing of"
+        _checks.refuse(function, "averaging", wanted, got, "give both the same")
 
 
 def averaged(averaging: Any, average: Average | None, params: PyTree) -> Average | None:
@@ -272,11 +273,21 @@ def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def cast_xs(cast: Callable[[PyTree], PyTree], batch: Batch) -> Batch:
-    """The batch with its inputs, and nothing else, in the dtype of computation."""
-    return batch._replace(xs=cast(batch.xs))
+def computing_in(function: str, model: Model, dtype: Any) -> Callable[..., Applied]:
+    """The model with params and inputs in a dtype; None leaves them.
 
+    Outputs are for the loss, which is not computed in fewer digits than float32 has.
+    """
+    if dtype is None:
+        return model.apply
+    cast, widen = caster(function, dtype), caster(function, at_least_float32(dtype))
 
-def uncast(dtype: Any, outputs: PyTree) -> PyTree:
-    """Outputs for the loss, which is not computed in fewer digits than float32 has."""
-    return outputs if dtype is None else caster("fit", at_least_float32(dtype))(outputs)
+    def apply(weights: Weights, batch: Batch, carry: PyTree, key: Any) -> Applied:
+        weights, batch = (
+            weights._replace(params=cast(weights.params)),
+            batch._replace(xs=cast(batch.xs)),
+        )
+        applied = model.apply(weights, batch, carry, key)
+        return applied._replace(outputs=widen(applied.outputs))
+
+    return apply

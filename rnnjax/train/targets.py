@@ -2,7 +2,6 @@
 
 from typing import Any, NoReturn
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -82,7 +81,7 @@ def check_numbers(function: str, outputs: PyTree, batch: Batch) -> None:
         wanted, way_out = "be (B,), (B, D) or (B, T, D)", "hand over one array"
         _checks.refuse(function, "outputs", wanted, _checks.kind(outputs), way_out)
     check_floats(function, outputs)
-    num_steps = jax.tree.leaves(batch.xs)[0].shape[1]
+    num_steps = batch.num_steps
     if len(shape) == 2 and shape[1] == num_steps > 1 and batch.lengths is not None:
         wanted = "end in an axis of features where steps have lengths"
         way_out = "give outputs[..., None] for steps, or mean_of(function) for sequences"

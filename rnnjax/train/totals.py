@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.train.measures import Measure
+from rnnjax.train.state import zeros_of
 
 
 class Totals(NamedTuple):
@@ -27,8 +28,7 @@ class Totals(NamedTuple):
 
 def no_totals(sums: PyTree) -> Totals:
     """Zeros for sums of these shapes."""
-    zeros = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
-    return Totals(zeros(), zeros(), jnp.zeros((), jnp.float32))
+    return Totals(zeros_of(sums), zeros_of(sums), jnp.zeros((), jnp.float32))
 
 
 def add(totals: Totals, sums: PyTree, batch: Any) -> Totals:
@@ -57,7 +57,7 @@ def values_of(measures: Sequence[Measure], totals: Totals) -> dict[str, Array]:
 
 def valid_tokens(batch: Any) -> Array:
     """The valid steps of a batch."""
-    rows, steps = jax.tree.leaves(batch.xs)[0].shape[:2]
+    rows, steps = batch.num_rows, batch.num_steps
     if batch.lengths is not None:
         return jnp.asarray(batch.lengths).sum().astype(jnp.float32)
     return jnp.asarray(rows * steps, jnp.float32)

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from messages import TYPE, VALUE, check_five_parts, table
 
-from rnnjax.data import buckets, rows, windows
+from rnnjax.data import buckets
 
 Z, I = np.zeros, np.arange
 XS = Z((5, 4, 2))
 SEQUENCES = [I(3), I(5), I(1)]
-R = lambda *args, **options: rows(*args, **({"batch_size": 2} | options))
 K = lambda *args, **options: buckets(*args, **({"batch_size": 2} | options))
-W = lambda *args, **options: windows(*args, **({"batch_size": 2, "num_steps": 3} | options))
 
 BUCKETS = {
     "array": (

@@ -116,3 +116,30 @@ def test_rows_that_come_again_are_not_checked_again():
     loss = train.cross_entropy._replace(check=lambda *args: seen.append(1) or check(*args))
     fit(data.rows((XS, LABELS), batch_size=3), loss=loss, epochs=4)
     assert len(seen) == 1 + 3  # an example, and each of the first epoch
+
+
+def test_step_and_state_agree_on_averaging():
+    begun = train.init_state(MODEL, SGD, (XS, LABELS), key=jax.random.key(0))
+    step = train.make_train_step(MODEL, train.cross_entropy, SGD, averaging=train.ema(0.9))
+    with pytest.raises(ValueError, match="`averaging` must be what init_state was given"):
+        step(begun, data.Batch(XS, LABELS))
+
+
+def test_find_rate_hands_the_carry_on_as_fit_does():
+    windows = data.windows(XS.reshape(-1, 3), XS.reshape(-1, 3), batch_size=2, num_steps=3)
+    layer = rnnjax.stack(rnnjax.gru(4), rnnjax.dense(3))
+    task = {"loss": train.squared_error, "key": jax.random.key(0)}
+    curve = train.find_rate(layer, windows, optimizer=lambda rate: optax.sgd(0.0), steps=10, **task)
+    fitted = fit(
+        windows,
+        layer,
+        optimizer=optax.sgd(0.0),
+        steps_per_epoch=1,
+        epochs=10,
+        **{"loss": train.squared_error},
+    )
+    apart = train.find_rate(
+        layer, list(windows) * 2, optimizer=lambda rate: optax.sgd(0.0), steps=10, **task
+    )
+    assert curve.losses[0] == pytest.approx(fitted.history["loss"][0])
+    assert not np.allclose(curve.losses, apart.losses)

@@ -26,7 +26,7 @@ def norm(tree):
     return np.sqrt(sum((np.asarray(a, np.float64) ** 2).sum() for a in jax.tree.leaves(tree)))
 
 
-def same(found, wanted, rtol=1e-6):
+def assert_same(found, wanted, rtol=1e-6):
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12)
@@ -44,7 +44,7 @@ def test_clipping_is_that_of_optax(scale):
     state = OURS.init(gradients)
     found, after = clipped(OURS, gradients, state)
     assert state == after == THEIRS.init(gradients)
-    same(found, clipped(THEIRS, gradients, state)[0])
+    assert_same(found, clipped(THEIRS, gradients, state)[0])
     np.testing.assert_allclose(norm(found), min(0.7, norm(gradients)), rtol=1e-6)
     if norm(gradients) < 0.7:  # to the bit
         jax.tree.map(np.testing.assert_array_equal, found, gradients)
@@ -62,9 +62,9 @@ def test_gradients_whose_squares_overflow_are_clipped():
     gradients = tree_of(0, 1e30)
     state, size = OURS.init(gradients), norm(gradients) / 0.7
     found, _ = clipped(OURS, gradients, state)
-    same(found, jax.tree.map(lambda a: np.asarray(a, float) / size, gradients), 1e-5)
+    assert_same(found, jax.tree.map(lambda a: np.asarray(a, float) / size, gradients), 1e-5)
     nothing = jax.tree.map(np.zeros_like, gradients)
-    same(clipped(OURS, nothing, state)[0], nothing)
+    assert_same(clipped(OURS, nothing, state)[0], nothing)
     assert clipped(OURS, {}, state)[0] == {}
 
 
@@ -181,7 +181,7 @@ def run(optimizer, params, gradients):
 def test_adamw_is_its_equations():
     params, gradients = tree_of(0), [tree_of(seed, 0.2) for seed in (1, 2, 3)]
     found, _ = run(train.adamw(**EXACT), params, gradients)
-    same(found, by_numpy(params, gradients, **EXACT), 1e-5)
+    assert_same(found, by_numpy(params, gradients, **EXACT), 1e-5)
 
 
 def test_adamw_is_that_of_optax(any_promotion):
@@ -199,7 +199,7 @@ def test_adamw_is_that_of_optax(any_promotion):
         ),
     )
     for ours, theirs in pairs:
-        same(run(ours, params, gradients)[0], run(theirs, params, gradients)[0])
+        assert_same(run(ours, params, gradients)[0], run(theirs, params, gradients)[0])
 
 
 def test_params_never_become_nan():
