@@ -295,7 +295,7 @@ class Tracker(Callback):
 
 
 class TensorBoard(Callback):
-    """Write each epoch's values for TensorBoard; needs `pip install tensorboardX`.
+    """Write each epoch's values for TensorBoard; needs `pip install rnnjax[tensorboard]`.
 
     Args:
         folder: for the event files.
@@ -310,7 +310,8 @@ class TensorBoard(Callback):
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
-            raise ImportError("TensorBoard needs tensorboardX: pip install tensorboardX") from error
+            message = "TensorBoard: tensorboardX is not installed; pip install rnnjax[tensorboard]."
+            raise ImportError(message) from error
         self.writer = SummaryWriter(str(folder))
 
     def on_epoch(self, run: Run, entry: dict[str, Any]) -> None:

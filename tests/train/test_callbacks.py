@@ -263,12 +263,12 @@ def test_tensorboard_is_given_the_numbers(monkeypatch, tmp_path):
 
 def test_tensorboard_says_what_it_needs(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match="^TensorBoard needs tensorboardX: pip install"):
+    message = r"^TensorBoard: tensorboardX is not installed; pip install rnnjax\[tensorboard\]\.$"
+    with pytest.raises(ImportError, match=message):
         train.TensorBoard(tmp_path)
 
 
 def test_tensorboard_can_read_the_file(tmp_path):
-    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     from tensorboardX.proto.event_pb2 import Event
 
     callback = train.TensorBoard(tmp_path)
