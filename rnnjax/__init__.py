@@ -84,9 +84,13 @@ from rnnjax.sequence import stack as stack
 from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
+from rnnjax.storage import load_weights as load_weights
+from rnnjax.storage import save_weights as save_weights
 
 if TYPE_CHECKING:
     from rnnjax import data as data
+    from rnnjax import export as export
+    from rnnjax import interop as interop
     from rnnjax import linen as linen
     from rnnjax import nnx as nnx
     from rnnjax import plots as plots
@@ -98,6 +102,6 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # On first use, so that `import rnnjax` needs jax alone.
-    if name in ("nnx", "linen", "testing", "data", "train", "plots"):
+    if name in ("nnx", "linen", "testing", "data", "train", "plots", "interop", "export"):
         return importlib.import_module(f"rnnjax.{name}")
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

@@ -22,8 +22,9 @@ LAYERS = (  # lowest first; what shares a line may not import each other
     ("cells",),
     ("methods",),
     ("sequence",),
-    ("nnx", "linen", "interop", "export", "plots", "testing", "data"),
-    ("train",),
+    ("storage",),
+    ("nnx", "linen", "interop", "plots", "testing", "data"),
+    ("export", "train"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -32,14 +33,14 @@ ONLY_IN = {  # of third parties, everything else is no dependency of ours
     "flax": {"nnx", "linen", "train"},
     "optax": {"train"},
     "orbax": {"train"},
-    "safetensors": {"train"},
+    "safetensors": {"storage"},
     "rich": {"train"},
     "tensorboardX": {"train"},
     "grain": {"data"},
     "matplotlib": {"plots"},
     "torch": {"interop"},
     "keras": {"interop"},
-    "onnx": {"export"},
+    "onnx": {"export", "interop"},
     "jaxtyping": {"_typing"},
 }
 LAZY = set(ONLY_IN) - {"flax", "optax", "jaxtyping"}  # imported by the function that needs it
@@ -47,7 +48,7 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal
 UNSAFE_CALLS = {"eval", "exec"}
 
 FILE_LINES, BODY_LINES, POSITIONAL = 400, 60, 4
-PUBLIC_INITS = ("", "nnx", "linen", "data", "train", "plots")
+PUBLIC_INITS = ("", "nnx", "linen", "data", "train", "plots", "interop", "export")
 
 
 class Source:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
+from rnnjax.cells.recipe import Recipe, with_recipe
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -57,6 +59,7 @@ class Cell(NamedTuple):
         output_is_h: whether `y` is the new carry's `h`, wherever the carry has a leaf `h` of its
             shape. A wrapper that moves `h` then moves the output with it. Those that change the
             output say False.
+        recipe: the factory that made the cell, and its options; None where it is unknown.
     """
 
     init: Callable[..., Any]
@@ -68,6 +71,7 @@ class Cell(NamedTuple):
     in_spec: Callable[[Any], Any] = any_input
     form: Any = None
     output_is_h: bool = True
+    recipe: Recipe | None = None
 
 
 def fresh_carry(cell: Cell, params: Any, xs: Any) -> Any:
@@ -119,9 +123,14 @@ def value(factory: Callable[P, R]) -> Callable[P, R]:
     """Return equal values for equal arguments, so that a jit cache meets the same cell again.
 
     `lstm(8) is lstm(8)` then holds, and code that builds its cell in every call does not
-    compile in every call.
+    compile in every call. What is made knows its recipe.
     """
-    return remembered(1024)(factory)
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> R:
+        return with_recipe(factory, factory(*args, **kwargs), *args, **kwargs)
+
+    return remembered(1024)(make)
 
 
 # What is compiled is large, and holds whatever a model or a loss has captured.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import Cell, any_input, value
+from rnnjax.cells.recipe import Recipe
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Method, keep, zeros_like
 from rnnjax.methods.choice import check_method
@@ -40,6 +41,7 @@ class Layer(NamedTuple):
         noisy: whether a key changes anything.
         run_both_ways: `run` for two networks, the second the other way: params, carry and keys
             lead with an axis of 2, and the outputs are a pair. None turns the sequence around.
+        recipe: the factory that made the layer, and its options; None where it is unknown.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Layer(NamedTuple):
     in_spec: Callable[[Any], Any] = any_input
     noisy: bool = False
     run_both_ways: Run | None = None
+    recipe: Recipe | None = None
 
     def apply(
         self,

@@ -73,5 +73,3 @@ from rnnjax.train.state import TrainState as TrainState
 from rnnjax.train.state import init_state as init_state
 from rnnjax.train.steps import make_eval_step as make_eval_step
 from rnnjax.train.steps import make_train_step as make_train_step
-from rnnjax.train.weights import load_weights as load_weights
-from rnnjax.train.weights import save_weights as save_weights

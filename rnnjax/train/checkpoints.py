@@ -13,7 +13,8 @@ import jax
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.train import files, folders, leaves, snapshot
+from rnnjax.storage import files, leaves
+from rnnjax.train import folders, snapshot
 from rnnjax.train.manifest import damage
 
 

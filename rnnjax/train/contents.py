@@ -8,8 +8,8 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
+from rnnjax.storage.leaves import BARE, named_leaves
 from rnnjax.train.inputs import check_inputs, spec_of
-from rnnjax.train.leaves import BARE, named_leaves
 from rnnjax.train.measures import Measure, as_loss
 from rnnjax.train.models import Applied, Model
 from rnnjax.train.modules import as_model

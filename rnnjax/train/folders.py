@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rnnjax.train import files
+from rnnjax.storage import files
 
 LOCK = ".lock"
 ASIDE = ".old"  # ends the name of a checkpoint while another takes its place

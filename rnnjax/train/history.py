@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnjax.train.files import make_folder, replace_file
+from rnnjax.storage.files import make_folder, replace_file
 
 
 class History(Mapping):

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from rnnjax.train.files import write_file
+from rnnjax.storage.files import write_file
 
 MANIFEST = "manifest.json"
 

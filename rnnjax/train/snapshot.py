@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax.train import files, leaves
+from rnnjax.storage import files, leaves
 from rnnjax.train.manifest import write_manifest
 
 FORMAT = 1

@@ -19,7 +19,7 @@ import optax
 import rnnjax
 import rnnjax.train.run
 from rnnjax import data, train
-from rnnjax.train import leaves
+from rnnjax.storage import leaves
 
 VOCABULARY, PATIENCE = 7, 120
 

@@ -12,7 +12,7 @@ import pytest
 from fits import LABELS, LINEAR, ROWS, XS, fit
 
 from rnnjax import train
-from rnnjax.train import files
+from rnnjax.storage import files
 
 NAN = float("nan")
 

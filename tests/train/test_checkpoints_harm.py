@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from rnnjax import train
-from rnnjax.train import files, folders, snapshot
+from rnnjax.storage import files
+from rnnjax.train import folders, snapshot
 from rnnjax.train.manifest import MANIFEST, damage
 
 LIKE = {"a": np.zeros(3000, np.int32), "b": np.float32(0)}

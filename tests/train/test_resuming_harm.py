@@ -18,7 +18,7 @@ from resumed import settings as settings
 
 import rnnjax
 from rnnjax import train
-from rnnjax.train import files
+from rnnjax.storage import files
 
 
 @pytest.fixture(scope="module")

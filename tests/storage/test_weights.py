@@ -17,8 +17,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from messages import TYPE, VALUE, check_refused
 
 import rnnjax
-from rnnjax.train import files, load_weights, save_weights
-from rnnjax.train.weights import CHECKSUM
+from rnnjax import load_weights, save_weights
+from rnnjax.storage import files
+from rnnjax.storage.weights import CHECKSUM
 
 
 def make_params(features=3, seed=0):

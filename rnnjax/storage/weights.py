@@ -13,7 +13,7 @@ import numpy as np
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.sequence.params import params_to_dict
-from rnnjax.train import files, leaves
+from rnnjax.storage import files, leaves
 
 CHECKSUM = "rnnjax.sha256"  # in the file's metadata
 DTYPES = {
@@ -56,7 +56,7 @@ def save_weights(path: str | Path, params: PyTree) -> None:
 
     Example:
         >>> import pathlib, tempfile, jax, rnnjax
-        >>> from rnnjax.train import load_weights, save_weights
+        >>> from rnnjax import load_weights, save_weights
         >>> params = rnnjax.lstm(5).init(jax.random.key(0), in_features=3)
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "lstm.safetensors"
         >>> save_weights(path, params)
@@ -101,7 +101,7 @@ def load_weights(path: str | Path, like: PyTree) -> PyTree:
 
     Example:
         >>> import pathlib, tempfile, jax, rnnjax
-        >>> from rnnjax.train import load_weights, save_weights
+        >>> from rnnjax import load_weights, save_weights
         >>> cell = rnnjax.gru(5)
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "gru.safetensors"
         >>> save_weights(path, cell.init(jax.random.key(0), in_features=3))
