@@ -1,1 +1,8 @@
 """Weights in and out of other frameworks, without loss or not at all."""
+
+from rnnjax.interop.pytorch import rnnjax_to_torch as rnnjax_to_torch
+from rnnjax.interop.pytorch import torch_to_rnnjax as torch_to_rnnjax
+from rnnjax.interop.report import Converted as Converted
+from rnnjax.interop.report import Foreign as Foreign
+from rnnjax.interop.report import Report as Report
+from rnnjax.interop.report import Row as Row
