@@ -28,7 +28,7 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
-    part: str
+    part: str | None
 
 
 class Graph:
@@ -39,7 +39,8 @@ class Graph:
         constants: arrays of NumPy by name; those named as an input are its default.
         inputs: of the network.
         outputs: of the network.
-        part: which part of the network is being written; it begins the names of what is added.
+        part: which part of the network is being written, whose name begins those of what is added;
+            None before the first and after the last.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Graph:
         self.constants: dict[str, np.ndarray] = {}
         self.inputs: list[Port] = []
         self.outputs: list[Port] = []
-        self.part = ""
+        self.part: str | None = None
         self._taken: Counter[str] = Counter()
         self._small: dict[tuple[Any, ...], str] = {}
 
@@ -91,6 +92,6 @@ class Graph:
 
     def fresh(self, name: str) -> str:
         """A name that nothing has; an identifier of C, as the standard wants it."""
-        name = f"{self.part}_{name}".lstrip("_").replace(".", "_")
+        name = f"{self.part or ''}_{name}".lstrip("_").replace(".", "_")
         self._taken[name] += 1
         return name if self._taken[name] == 1 else f"{name}_{self._taken[name]}"

@@ -11,9 +11,11 @@ from rnnjax.export.functions import ACTIVATIONS, writer_of
 from rnnjax.export.operators import KINDS, activations_of
 from rnnjax.sequence import merge
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.parts import Part
+from rnnjax.sequence.parts import Part, parts_of
+from rnnjax.sequence.quantized import dequantize
 from rnnjax.storage import leaves
 
+WEIGHTS = " weights"  # ends the note of a part whose weights are smaller
 MERGES = (merge.concatenate, merge.add, merge.multiply, merge.average)
 STABLEHLO = "rnnjax.export.to_stablehlo takes every layer"
 REASONS = {
@@ -28,7 +30,20 @@ REASONS = {
 }
 
 
-def check_parts(function: str, parts: list[Part]) -> None:
+def checked_parts(function: str, layer: Layer, params: PyTree) -> list[Part]:
+    """The parts of a network, each of which ONNX can say; weights of `quantize` multiplied out."""
+    try:
+        parts = parts_of(layer, params)
+    except (AttributeError, TypeError, ValueError):  # they do not fit, and nobody could see that
+        way_out, got = "give what init made for this very layer", _checks.describe(params)
+        _checks.refuse(function, "params", "be from init", got, way_out, error=TypeError)
+    small = lambda part: any(note.endswith(WEIGHTS) for note in part.notes)
+    parts = [p._replace(params=dequantize(p.params)) if small(p) else p for p in parts]
+    _check_parts(function, parts)
+    return parts
+
+
+def _check_parts(function: str, parts: list[Part]) -> None:
     """Refuse the first part that has no equal among the operators."""
     dtype: Any = jnp.dtype("float32")
     for index, part in enumerate(parts):

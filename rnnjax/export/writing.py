@@ -52,7 +52,7 @@ class Writer:
                 x, width = self._dense(part, x), part.params.w.shape[1]
             else:
                 x = self._blank(self._apply(part.options["function"], x))
-        graph.part = ""
+        graph.part = None
         if self.time_major:
             graph.add("Identity", x, outputs=("ys",))
         else:
@@ -168,7 +168,7 @@ class Writer:
         return graph.add("Expand", start, graph.add("Concat", *wanted, attributes={"axis": 0}))
 
     def _final(self, part: Part, found: Recurrent, state: tuple[str, str, str]) -> None:
-        """The last of a state; a row of length 0 ends where it began, of which ONNX says nothing."""
+        """The last of a state. ONNX does not say that a row of length 0 ends where it began."""
         graph, (name, last, start) = self.graph, state
         if self.padding is not None:
             start = start or graph.scalar(0.0)

@@ -1,7 +1,5 @@
 """Networks as ONNX: native LSTM, GRU and RNN operators, and what stands between them."""
 
-import importlib.metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnnjax import _checks
@@ -9,16 +7,16 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.export import refusals
 from rnnjax.export.graph import Graph, Port
+from rnnjax.export.protobuf import OPSET, check_opset, model_of
+from rnnjax.export.refusals import WEIGHTS
 from rnnjax.export.writing import Writer, reads_tokens
 from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.layer import Layer, as_layer
-from rnnjax.sequence.parts import Part, parts_of
-from rnnjax.storage.files import replace_file
+from rnnjax.sequence.parts import Part
 
 if TYPE_CHECKING:
     import onnx
 
-LEAST_OPSET, OPSET = 14, 17
 LARGEST = 2**31 - 2**20  # bytes of weights in one message of protobuf
 
 
@@ -28,7 +26,7 @@ class ONNXPart(NamedTuple):
     Attributes:
         name: where it stands, such as `layers_1`; empty if it is all.
         factory: what made it, such as `lstm`.
-        operators: what it became, in order.
+        operators: of which kinds it became, in order.
     """
 
     name: str
@@ -117,47 +115,9 @@ def to_onnx(
         >>> [output.name for output in model.graph.output]
         ['ys', 'final_layers_0_h', 'final_layers_0_c']
     """
-    options = (lengths, carry, time_major, opset)
-    return _model("to_onnx", _written("to_onnx", layer, params, options), opset)
-
-
-def save_onnx(
-    path: str | Path,
-    layer: Cell | Layer,
-    params: PyTree,
-    *,
-    lengths: bool = True,
-    carry: bool = False,
-    time_major: bool = True,
-    opset: int = OPSET,
-) -> ONNXReport:
-    """Write a network to a file of ONNX; see `to_onnx`.
-
-    The file is written under another name, synced and renamed: whatever happens, there is the
-    whole new file, or what was there before.
-
-    Args:
-        path: of the file, in a folder that exists.
-        layer: a cell or layer.
-        params: of `layer`.
-        lengths: whether there is an input `lengths`.
-        carry: whether initial states may be given.
-        time_major: False for `xs` and `ys` with the batch first.
-        opset: which version of the operators to write.
-
-    Returns:
-        What the file holds.
-
-    Raises:
-        ImportError: if onnx is not installed.
-        OSError: if the file cannot be written.
-        TypeError: as `to_onnx`.
-        ValueError: as `to_onnx`.
-    """
-    written = _written("save_onnx", layer, params, (lengths, carry, time_major, opset))
-    model = _model("save_onnx", written, opset)
-    replace_file(Path(path), model.SerializeToString())
-    return written.report
+    check_opset("to_onnx", opset)
+    written = _written("to_onnx", layer, params, (lengths, carry, time_major))
+    return model_of("to_onnx", written.graph, opset, str(written.report))
 
 
 def onnx_report(
@@ -168,7 +128,7 @@ def onnx_report(
     carry: bool = False,
     time_major: bool = True,
 ) -> ONNXReport:
-    """Say what `save_onnx` would write, or refuse what it would; onnx need not be installed.
+    """Say what `to_onnx` would write, or refuse what it would; onnx need not be installed.
 
     Args:
         layer: a cell or layer.
@@ -192,25 +152,23 @@ def onnx_report(
         in   xs  float32 (T, B, 3)
         out  ys  float32 (T, B, 5)
         out  final_h  float32 (B, 5)
-        gru: GRU, Squeeze, Squeeze
-        note: zoneout is off at inference, and left out
+        gru: GRU, Squeeze
+        note: zoneout, left out: off at inference
     """
-    return _written("onnx_report", layer, params, (lengths, carry, time_major, OPSET)).report
+    return _written("onnx_report", layer, params, (lengths, carry, time_major)).report
 
 
-def _written(function: str, layer: Any, params: PyTree, options: tuple[Any, ...]) -> Written:
+def _written(
+    function: str, layer: Any, params: PyTree, options: tuple[bool, bool, bool]
+) -> Written:
     """The graph, after everything that can be refused without onnx has been."""
-    lengths, carry, time_major, opset = options
+    lengths, carry, time_major = options
     for name, flag in (("lengths", lengths), ("carry", carry), ("time_major", time_major)):
         _checks.flag(function, name, flag)
-    if _checks.size(function, "opset", opset) < LEAST_OPSET:
-        way_out = "older recurrent operators differ"
-        _checks.refuse(function, "opset", f"be at least {LEAST_OPSET}", opset, way_out)
     layer = as_layer(function, layer, argument="layer")
     check_params(function, layer, params)
     refusals.check_concrete(function, params)
-    parts = parts_of(layer, params)
-    refusals.check_parts(function, parts)
+    parts = refusals.checked_parts(function, layer, params)
     spec = refusals.check_one_input(function, layer, params)
     writer = Writer(lengths=lengths, carry=carry, time_major=time_major)
     graph = writer.write(parts, reads_tokens(spec))
@@ -222,61 +180,12 @@ def _written(function: str, layer: Any, params: PyTree, options: tuple[Any, ...]
 
 def _report(graph: Graph, parts: list[Part]) -> ONNXReport:
     """The account of a graph."""
-    operators = {part.name: [] for part in parts}
-    for node in graph.nodes:
-        if node.part in operators and (node.part or node.outputs != ("ys",)):
-            operators[node.part].append(node.operator)
-    rows = [ONNXPart(part.name, part.factory, tuple(operators[part.name])) for part in parts]
+    operators = lambda part: dict.fromkeys(n.operator for n in graph.nodes if n.part == part.name)
+    rows = [ONNXPart(part.name, part.factory, tuple(operators(part))) for part in parts]
     notes = dict.fromkeys(note for part in parts for note in part.notes)
-    said = tuple(f"{note} is off at inference, and left out" for note in notes)
+    smaller = "multiplied out to float32"
+    said = tuple(
+        f"{note}, {smaller if note.endswith(WEIGHTS) else 'left out: off at inference'}"
+        for note in notes
+    )
     return ONNXReport(tuple(graph.inputs), tuple(graph.outputs), tuple(rows), said)
-
-
-def _model(function: str, written: Written, opset: int) -> "onnx.ModelProto":
-    """The graph in the classes of onnx, checked."""
-    try:
-        import onnx
-    except ImportError as error:
-        message = f"{function}: onnx is not installed; pip install rnnjax[export]."
-        raise ImportError(message) from error
-    latest = onnx.defs.onnx_opset_version()
-    if opset > latest:
-        way_out = "install a newer one, or leave it out"
-        _checks.refuse(function, "opset", f"be known to onnx {onnx.__version__}", opset, way_out)
-    helper, graph = onnx.helper, written.graph
-    code = lambda dtype: onnx.TensorProto.DataType.Value({"float32": "FLOAT"}.get(dtype, dtype.upper()))
-    port = lambda p: helper.make_tensor_value_info(p.name, code(p.dtype), p.shape)
-    nodes = []
-    for node in graph.nodes:
-        attributes = dict(node.attributes)
-        if node.operator == "Cast":
-            attributes["to"] = code(attributes["to"])
-        made = helper.make_node(node.operator, node.inputs, node.outputs, node.outputs[0])
-        made.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
-        nodes.append(made)
-    made = helper.make_graph(
-        nodes,
-        "rnnjax",
-        [port(p) for p in graph.inputs],
-        [port(p) for p in graph.outputs],
-        [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
-    )
-    versions = [helper.make_opsetid("", opset)]
-    model = helper.make_model(
-        made,
-        opset_imports=versions,
-        ir_version=helper.find_min_ir_version_for(versions),
-        producer_name="rnnjax",
-        producer_version=_version(),
-        doc_string=str(written.report),
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _version() -> str:
-    """That of rnnjax; empty where it runs without being installed."""
-    try:
-        return importlib.metadata.version("rnnjax")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
