@@ -133,6 +133,12 @@ def recurrent_of(part: Part) -> Recurrent:
     return Recurrent(kind.operator, attributes, weights, states, hidden)
 
 
+def in_features(part: Part) -> int:
+    """The width of the inputs of a part that has weights."""
+    params = part.directions[0]
+    return (params.w_ih if part.factory in KINDS else params.w).shape[0]
+
+
 def _weights(kind: Kind, params: Any) -> dict[str, np.ndarray]:
     """What the operator reads, of one direction."""
     w_ih, w_hh = kind.gates(as_float32(params.w_ih)), kind.gates(kind.w_hh(params))

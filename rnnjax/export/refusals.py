@@ -8,8 +8,9 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.dtypes import at_least_float32, promote
 from rnnjax.export.functions import ACTIVATIONS, writer_of
-from rnnjax.export.operators import KINDS, activations_of
+from rnnjax.export.operators import KINDS, activations_of, in_features
 from rnnjax.sequence import merge
+from rnnjax.sequence.arguments import abstract_params
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.parts import Part, parts_of
 from rnnjax.sequence.quantized import dequantize
@@ -40,6 +41,11 @@ def checked_parts(function: str, layer: Layer, params: PyTree) -> list[Part]:
     small = lambda part: any(note.endswith(WEIGHTS) for note in part.notes)
     parts = [p._replace(params=dequantize(p.params)) if small(p) else p for p in parts]
     _check_parts(function, parts)
+    weighted = [part for part in parts if part.factory != "pointwise"]
+    if weighted and parts[0].factory == "pointwise":  # whose width `check_params` could not know
+        template = abstract_params(layer, in_features(weighted[0]))
+        way_out = "give what init made for this very layer"
+        _checks.same_structure(function, "params", params, template, way_out)
     return parts
 
 
@@ -112,7 +118,7 @@ def _dtype_above(function: str, name: str, part: Part, below: Any) -> Any:
 
 def check_concrete(function: str, params: PyTree) -> None:
     """Refuse params that are no numbers yet."""
-    leaves.check_arrays(function, leaves.named_leaves(function, "params", params))
+    leaves.check_arrays(function, leaves.named_leaves(function, "params", {"params": params}))
 
 
 def check_one_input(function: str, layer: Layer, params: PyTree) -> Any:

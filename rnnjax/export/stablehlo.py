@@ -56,7 +56,7 @@ def to_stablehlo(
     """Write a network as a program of StableHLO, for one platform and any T and B.
 
     Where it shall run, JAX is needed, and rnnjax is not:
-    `jax.export.deserialize(bytearray(data)).call(xs, lengths)` returns `(carry, ys)`. The carry is
+    `jax.export.deserialize(data).call(xs, lengths)` returns `(carry, ys)`. The carry is
     what `params_to_dict` makes of ours, `carry["layers_0"]["h"]`. Arguments that the options have
     asked for stand in the order `params, xs, lengths, carry`. Lengths outside 0..T are clipped;
     where T or B is left open, it is 1 at least.
@@ -93,7 +93,7 @@ def to_stablehlo(
         >>> import jax, jax.numpy as jnp, rnnjax
         >>> cell = rnnjax.gru(5)
         >>> params = cell.init(jax.random.key(0), in_features=3)
-        >>> program = jax.export.deserialize(bytearray(rnnjax.export.to_stablehlo(cell, params)))
+        >>> program = jax.export.deserialize(rnnjax.export.to_stablehlo(cell, params))
         >>> carry, ys = program.call(jnp.ones((7, 2, 3)), jnp.array([7, 4]))
         >>> ys.shape, carry["h"].shape
         ((7, 2, 5), (2, 5))

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnnjax.export.functions import writer_of
 from rnnjax.export.graph import Graph, Port
-from rnnjax.export.operators import KINDS, Recurrent, as_float32, recurrent_of
+from rnnjax.export.operators import KINDS, Recurrent, as_float32, in_features, recurrent_of
 from rnnjax.sequence import merge
 from rnnjax.sequence.parts import Part
 
@@ -193,12 +193,6 @@ class Writer:
             return graph.add("Mul", *ways)
         total = graph.add("Add", *ways)
         return total if how is merge.add else graph.add("Mul", total, graph.scalar(0.5))
-
-
-def in_features(part: Part) -> int:
-    """The width of a part's inputs."""
-    params = part.directions[0]
-    return (params.w_ih if part.factory in KINDS else params.w).shape[0]
 
 
 def state_name(which: str, part: Part, state: str) -> str:
