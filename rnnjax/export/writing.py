@@ -184,9 +184,8 @@ class Writer:
     def _merge(self, how: Any, y: str) -> str:
         """One output `(T, B, H)` of `(T, 2, B, H)`."""
         graph = self.graph
-        pick = lambda way: graph.add("Gather", y, pick_index(way), attributes={"axis": 1})
-        pick_index = lambda way: graph.constant("way", np.int64(way))
-        ways = pick(0), pick(1)
+        numbers = [graph.constant("way", np.int64(way)) for way in range(2)]
+        ways = [graph.add("Gather", y, number, attributes={"axis": 1}) for number in numbers]
         if how is merge.concatenate:
             return graph.add("Concat", *ways, attributes={"axis": 2})
         if how is merge.multiply:
