@@ -19,7 +19,7 @@ from messages import TYPE, VALUE, check_refused
 import rnnjax
 from rnnjax import load_weights, save_weights
 from rnnjax.storage import files
-from rnnjax.storage.weights import CHECKSUM
+from rnnjax.storage.tensors import CHECKSUM
 
 
 def make_params(features=3, seed=0):
@@ -67,7 +67,7 @@ ODD = {
     "numpy": {"f64": np.linspace(0, 1, 3), "order": np.arange(6.0).reshape(2, 3).T},
     "complex": jnp.array([1 - 2j]),
     "nothing": (None, {}),
-    "é/..": jnp.ones(1),
+    "é/.:": jnp.ones(1),
 }
 
 
