@@ -11,7 +11,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.initializers import Chrono, chrono
 from rnnjax.cells.recipe import recipe_of
 from rnnjax.sequence.layer import Layer
-from rnnjax.storage.header import short
+from rnnjax.storage.header import brief, short
 from rnnjax.storage.leaves import Source
 from rnnjax.storage.vocabulary import (
     COUNTED,
@@ -110,9 +110,9 @@ class _Writer:
         self.function, self.parts = function, 0
 
     def thing(self, path: str, thing: Cell | Layer, level: int) -> dict[str, Any]:
-        self.count(path, 1)
+        self.count(1)
         if level > MOST_LEVELS:
-            self.refuse(path[:60], f"stand {MOST_LEVELS} levels deep at most", "more")
+            self.refuse("layer", f"be {MOST_LEVELS} levels deep at most", "more")
         recipe = recipe_of(thing)
         if recipe is None or recipe.factory not in FACTORIES:
             got = f"a {type(thing).__name__} of other functions"
@@ -147,7 +147,7 @@ class _Writer:
         number = int(value) if isinstance(value, numbers.Integral) else float(value)
         if not abs(number) < LARGE:
             self.refuse(path, f"be below {LARGE}", number)
-        self.count(path, number if name in COUNTED else 0)
+        self.count(number if name in COUNTED else 0)
         return number
 
     def dtype(self, path: str, value: Any) -> str:
@@ -156,10 +156,10 @@ class _Writer:
             self.refuse(path, f"be one of {', '.join(DTYPES)}", name)
         return name
 
-    def count(self, path: str, more: int | float) -> None:
-        self.parts += more
+    def count(self, more: int | float) -> None:
+        self.parts += max(more, 0)
         if self.parts > MOST_PARTS:
-            self.refuse(path[:60], f"be within {MOST_PARTS} layers, heads and rounds", "more")
+            self.refuse("layer", f"have {MOST_PARTS} layers, heads and rounds at most", "more")
 
     def refuse(self, path: str, wanted: str, got: Any) -> NoReturn:
         _checks.refuse(self.function, path, wanted, got, KEEP)
@@ -173,7 +173,7 @@ class _Builder:
 
     def thing(self, path: str, tree: dict[str, Any], level: int) -> Cell | Layer:
         at = f"{path}." if path else ""
-        self.count(path, 1)
+        self.count(1)
         factory = self.name(f"{at}factory", tree.get("factory"), FACTORIES)
         options = tree.get("options")
         if set(tree) != {"factory", "options"} or not isinstance(options, dict):
@@ -198,11 +198,11 @@ class _Builder:
             return _call(factory, known, values)
         except (TypeError, ValueError) as error:
             wanted = f"be what {factory.__name__} takes"
-            self.source.refuse(f"{at}options", wanted, f'"{_brief(error)}"')
+            self.source.refuse(f"{at}options", wanted, f'"{brief(error)}"')
 
     def value(self, path: str, name: str, value: Any, level: int) -> Any:
         if level > MOST_LEVELS:
-            self.source.refuse(path[:60], f"stand {MOST_LEVELS} levels deep at most", "more")
+            self.source.refuse("description", f"be {MOST_LEVELS} levels deep at most", "more")
         if name in DTYPE_OPTIONS and value is not None:
             return self.name(path, value, DTYPES)
         if value is None or isinstance(value, (bool, str)):
@@ -223,14 +223,14 @@ class _Builder:
     def number(self, path: str, name: str, value: int | float) -> int | float:
         if not abs(value) < LARGE:  # nor NaN
             self.source.refuse(path, f"be below {LARGE}", short(value))
-        self.count(path, value if name in COUNTED else 0)
+        self.count(value if name in COUNTED else 0)
         return value
 
-    def count(self, path: str, more: int | float) -> None:
-        self.parts += more
+    def count(self, more: int | float) -> None:
+        self.parts += max(more, 0)
         if self.parts > MOST_PARTS:
-            wanted = f"be within {MOST_PARTS} layers, heads and rounds"
-            self.source.refuse(path[:60] or "description", wanted, "more")
+            wanted = f"have {MOST_PARTS} layers, heads and rounds at most"
+            self.source.refuse("description", wanted, "more")
 
     def chrono(self, path: str, max_steps: Any) -> Chrono:
         if type(max_steps) is not int or not 3 <= max_steps < LARGE:
@@ -270,9 +270,4 @@ def _by_name(rates: Any) -> Any:
 
 def _keys(tree: dict[Any, Any]) -> str:
     """The names in a dict, as far as they fit into a message."""
-    return short([str(key)[:20] for key in list(tree)[:5]]) if tree else "nothing"
-
-
-def _brief(error: Exception) -> str:
-    text = str(error)
-    return text if len(text) <= 300 else text[:300] + " ..."
+    return ", ".join(ascii(str(key)[:20]) for key in list(tree)[:5]) or "nothing"

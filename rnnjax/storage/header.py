@@ -105,7 +105,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
     except RecursionError:
         raise Damage("JSON that is nested too deep") from None
     except ValueError as error:  # of JSON, of its UTF-8, of a number with thousands of digits
-        raise Damage(f"no JSON ({str(error)[:80]})") from None
+        raise Damage(f"no JSON ({brief(error)})") from None
     if not isinstance(tree, dict):
         raise Damage(f"a {type(tree).__name__} for an object of JSON")
     return tree
@@ -128,6 +128,12 @@ def short(value: Any) -> str:
         return f"a {type(value).__name__} of {len(value)}"
     text = ascii(value[:20] if isinstance(value, list) else value)
     return text if len(text) <= 60 else text[:56] + " ..."
+
+
+def brief(error: Exception) -> str:
+    """What an error says, on one line that is not too long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:296] + " ..."
 
 
 def _entry(name: str, fields: Any) -> Entry:

@@ -13,7 +13,7 @@ from rnnjax.sequence.arguments import abstract_params, check_params
 from rnnjax.sequence.layer import Layer
 from rnnjax.storage import leaves, tensors
 from rnnjax.storage.description import built, described
-from rnnjax.storage.header import Damage, parse
+from rnnjax.storage.header import Damage, brief, parse
 from rnnjax.storage.weights import named_params, put_in_place
 
 LAYER, WIDTH = "rnnjax.layer", "rnnjax.in_features"  # in the file's metadata
@@ -173,5 +173,4 @@ def _abstract(source: leaves.Source, layer: Cell | Layer, width: int | None) -> 
     try:
         return abstract_params(layer, width)
     except Exception as error:  # of any factory, for sizes and options that do not go together
-        got = f'"{str(error)[:300]}"'
-        source.refuse("params", "be those of the layer described", got)
+        source.refuse("params", "be those of the layer described", f'"{brief(error)}"')

@@ -157,6 +157,16 @@ MESSAGES = {
         TYPE,
         f"save_weights: `__metadata__` {HOLD} float32 of shape (2,); {KEEPS}",
     ),
+    "path": (
+        lambda w: save_weights("w", {"../w": jnp.ones(1)}),
+        TYPE,
+        f"save_weights: `../w` {HOLD} a name that leads out of a folder; {KEEPS}",
+    ),
+    "new line": (
+        lambda w: save_weights("w", {"a\nb": jnp.ones(1)}),
+        TYPE,
+        f"save_weights: `a\\nb` {HOLD} a name with letters that do not print; {KEEPS}",
+    ),
     "number": (
         lambda w: save_weights("w", {"a": 3}),
         TYPE,
@@ -272,8 +282,7 @@ def test_no_folder(tmp_path, params):
 
 def test_without_safetensors(tmp_path, monkeypatch, params):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    for call in (save_weights, load_weights):
-        with pytest.raises(ImportError) as caught:
-            call(tmp_path / "w", params)
-        message = f"{call.__name__}: safetensors is not installed; pip install rnnjax[train]."
-        assert str(caught.value) == message
+    with pytest.raises(ImportError) as caught:
+        save_weights(tmp_path / "w", params)
+    message = "save_weights: safetensors is not installed; pip install rnnjax[train]."
+    assert str(caught.value) == message
