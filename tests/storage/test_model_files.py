@@ -59,7 +59,7 @@ def test_what_is_loaded_does_the_same(tmp_path):
 
 def test_a_plain_function_at_the_bottom(tmp_path):
     layer = rnnjax.stack(jnp.tanh, rnnjax.elman(2))
-    params = layer.init(jax.random.key(0), 3)
+    params = random_params(layer, 3)
     rnnjax.save(tmp_path / "m", layer, params, in_features=3)
     assert same(params, rnnjax.load(tmp_path / "m").params)
 
