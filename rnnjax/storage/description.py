@@ -15,10 +15,10 @@ from rnnjax.storage.header import brief, short
 from rnnjax.storage.leaves import Source
 from rnnjax.storage.vocabulary import (
     COUNTED,
-    DTYPE_OPTIONS,
     DTYPES,
     FACTORIES,
     FUNCTIONS,
+    is_dtype,
     is_initialiser,
 )
 
@@ -117,16 +117,16 @@ class _Writer:
         if recipe is None or recipe.factory not in FACTORIES:
             got = f"a {type(thing).__name__} of other functions"
             self.refuse(path, "be as a factory of rnnjax has made it", got)
-        options = {
-            name: self.value(f"{path}.{name}", name, value, level + 1)
-            for name, value in recipe.options.items()
-            if not is_initialiser(name)
-        }
+        options = {}
+        for name, value in recipe.options.items():
+            at = f"{path}.{name}"
+            if is_dtype(recipe.factory, name):
+                options[name] = self.dtype(at, value)
+            elif not is_initialiser(name):
+                options[name] = self.value(at, name, value, level + 1)
         return {"factory": recipe.factory, "options": options}
 
     def value(self, path: str, name: str, value: Any, level: int) -> Any:
-        if name in DTYPE_OPTIONS and value is not None:
-            return self.dtype(path, value)
         if value is None or isinstance(value, (bool, str)):
             return value
         if isinstance(value, numbers.Real):
@@ -150,9 +150,9 @@ class _Writer:
         self.count(number if name in COUNTED else 0)
         return number
 
-    def dtype(self, path: str, value: Any) -> str:
-        name = jnp.dtype(value).name
-        if name not in DTYPES:
+    def dtype(self, path: str, value: Any) -> str | None:
+        name = None if value is None else jnp.dtype(value).name
+        if name is not None and name not in DTYPES:
             self.refuse(path, f"be one of {', '.join(DTYPES)}", name)
         return name
 
@@ -189,11 +189,13 @@ class _Builder:
         for name, option in known.items():
             if option.default is option.empty and name not in options:
                 self.source.refuse(f"{at}options", f"have {name}", _keys(options))
-        values = {
-            name: self.value(f"{at}options.{name}", name, options[name], level + 1)
-            for name in known
-            if name in options
-        }
+        values = {}
+        for name in (name for name in known if name in options):
+            place, value = f"{at}options.{name}", options[name]
+            if is_dtype(factory.__name__, name):
+                values[name] = None if value is None else self.name(place, value, DTYPES)
+            else:
+                values[name] = self.value(place, name, value, level + 1)
         try:
             return _call(factory, known, values)
         except (TypeError, ValueError) as error:
@@ -203,8 +205,6 @@ class _Builder:
     def value(self, path: str, name: str, value: Any, level: int) -> Any:
         if level > MOST_LEVELS:
             self.source.refuse("description", f"be {MOST_LEVELS} levels deep at most", "more")
-        if name in DTYPE_OPTIONS and value is not None:
-            return self.name(path, value, DTYPES)
         if value is None or isinstance(value, (bool, str)):
             return value
         if isinstance(value, (int, float)):

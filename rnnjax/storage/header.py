@@ -146,7 +146,7 @@ def _entry(name: str, fields: Any) -> Entry:
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise Damage(f"dtype {short(dtype)} of {short(name)}")
-    if not _are_sizes(shape) or len(shape) > 32 or math.prod(filter(None, shape)) >= LARGE:
+    if not _are_sizes(shape) or len(shape) > 64 or math.prod(filter(None, shape)) >= LARGE:
         raise Damage(f"shape {short(shape)} of {short(name)}")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise Damage(f"data_offsets {short(offsets)} of {short(name)}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax.storage import files, leaves
-from rnnjax.storage.header import DTYPES, METADATA, Damage, Header, read_header, why_no_name
+from rnnjax.storage.header import DTYPES, METADATA, MOST, Damage, Header, read_header, why_no_name
 
 CHECKSUM = "rnnjax.sha256"  # in the file's metadata
 
@@ -94,7 +94,11 @@ def write(function: str, path: str | Path, named: dict[str, Any], metadata: dict
             _checks.refuse(function, ascii(name)[1:-1][:60], wanted, got, way_out, error=TypeError)
     arrays = {name: plain(leaf) for name, leaf in named.items()}
     metadata = {**metadata, CHECKSUM: checksum(arrays, metadata)}
-    files.replace_file(Path(path), safetensors.numpy.save(arrays, metadata=metadata))
+    data = safetensors.numpy.save(arrays, metadata=metadata)
+    if int.from_bytes(data[:8], "little") > MOST:
+        wanted, way_out = f"have names of {MOST} bytes at most, with their shapes", "use more files"
+        _checks.refuse(function, "params", wanted, f"{len(named)} arrays", way_out)
+    files.replace_file(Path(path), data)
 
 
 def import_safetensors(function: str) -> types.ModuleType:

@@ -53,6 +53,7 @@ FACTORIES: dict[str, Callable[..., Any]] = {
         sequence.dense,
         sequence.embedding,
         sequence.pointwise,
+        sequence.quantized,
         sequence.recurrent,
         sequence.stack,
     )
@@ -107,9 +108,12 @@ DTYPES: dict[str, Any] = {
     "float8_e5m2": jnp.float8_e5m2,
 }
 
-DTYPE_OPTIONS = ("dtype", "param_dtype", "carry_dtype")
-
 COUNTED = ("rounds", "num_heads")  # options of which `init` makes so many arrays one by one
+
+
+def is_dtype(factory: str, option: str) -> bool:
+    """Whether an option is a dtype of JAX; that of `quantized` is a word."""
+    return option in ("dtype", "param_dtype", "carry_dtype") and factory != "quantized"
 
 
 def is_initialiser(option: str) -> bool:

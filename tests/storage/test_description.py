@@ -37,6 +37,7 @@ LAYERS = {
     "both ways": rnnjax.bidirectional(rnnjax.stack(lstm, lstm), merge=jnp.maximum),
     "embedding": rnnjax.embedding(9, 3, dtype=jnp.bfloat16),
     "dense": rnnjax.dense(3, activation=jax.nn.relu, bias=False),
+    "quantized": rnnjax.quantized(rnnjax.bidirectional(lstm), dtype="bfloat16"),
     "pointwise": rnnjax.pointwise(jnp.tanh),
     "stack": rnnjax.stack(
         rnnjax.dense(4), jax.nn.relu, lstm, dropout=np.float32(0.3), skip=merge.concatenate
@@ -53,7 +54,7 @@ def same(a, b):
         assert type(a) is type(b) and one.factory == other.factory
         assert list(one.options) == list(other.options)
         for name in one.options:
-            if name.endswith("dtype") and one.options[name] is not None:
+            if vocabulary.is_dtype(one.factory, name) and one.options[name] is not None:
                 assert jnp.dtype(one.options[name]) == jnp.dtype(other.options[name])
             elif not name.endswith("_init"):
                 assert same(one.options[name], other.options[name])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
+from flax import nnx
 from messages import TYPE, VALUE, check_refused, no_type_checker, table  # noqa: F401
 from registry import CELLS, D, H, inputs, random_params, sized
 
@@ -20,6 +21,7 @@ LAYERS = {name: (sized(name, D, H), D) for name in CELLS} | {
     "stack": (head, 3),
     "tokens": (rnnjax.stack(rnnjax.embedding(7, 3), rnnjax.elman(4)), None),
     "wrapped": (rnnjax.layer_norm_outputs(rnnjax.zoneout(rnnjax.lstm(3), 0.1)), 2),
+    "int8": (rnnjax.quantized(head), 3),
     "half": (rnnjax.recurrent(rnnjax.gru(3, param_dtype=jnp.bfloat16), reverse=True), 2),
 }
 
@@ -62,6 +64,13 @@ def test_a_plain_function_at_the_bottom(tmp_path):
     params = random_params(layer, 3)
     rnnjax.save(tmp_path / "m", layer, params, in_features=3)
     assert same(params, rnnjax.load(tmp_path / "m").params)
+
+
+def test_a_module_of_nnx(tmp_path):
+    rnn = rnnjax.nnx.LSTM(3, 2, bidirectional=True, rngs=nnx.Rngs(0))
+    rnnjax.save(tmp_path / "m", rnn.layer, rnn.functional_params())
+    loaded = rnnjax.load(tmp_path / "m")
+    assert loaded.layer is rnn.layer and same(rnn.functional_params(), loaded.params)
 
 
 def test_float64_needs_float64(tmp_path, x64):

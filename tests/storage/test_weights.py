@@ -194,6 +194,17 @@ MESSAGES = {
 }
 
 
+def test_what_could_not_be_read_is_not_written(tmp_path, monkeypatch, params):
+    monkeypatch.setattr("rnnjax.storage.tensors.MOST", 100)
+    with pytest.raises(VALUE) as caught:
+        save_weights(tmp_path / "w", params)
+    assert str(caught.value) == (
+        "save_weights: `params` must have names of 100 bytes at most, with their shapes, "
+        "got 5 arrays; use more files."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("case", MESSAGES)
 def test_bad_arguments_are_refused(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
