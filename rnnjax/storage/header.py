@@ -66,10 +66,10 @@ class Header(NamedTuple):
 def read_header(file: BinaryIO, size: int) -> Header:
     """The header of a file of so many bytes; `Damage` where it is none."""
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > size - 8:
-        raise Damage(
-            f"a header of {length} bytes in a file of {size}" if size >= 8 else "no header"
-        )
+    if size < 8:
+        raise Damage("no header")
+    if length > size - 8:
+        raise Damage(f"a header of {length} bytes in a file of {size}")
     if length > MOST:
         raise Damage(f"a header of {length} bytes, above {MOST},")
     text = file.read(length)

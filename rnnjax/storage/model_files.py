@@ -155,7 +155,7 @@ def _described(file: tensors.TensorFile, source: leaves.Source) -> tuple[Cell | 
         description = parse(texts[LAYER])
     except Damage as damage:
         file.refuse("describe its layer", str(damage))
-    return built(source, description), json.loads(width)
+    return built(source, description), None if width == "null" else int(width)
 
 
 def _check_switched_on(function: str, file: tensors.TensorFile) -> None:

@@ -70,7 +70,8 @@ def test_a_module_of_nnx(tmp_path):
     rnn = rnnjax.nnx.LSTM(3, 2, bidirectional=True, rngs=nnx.Rngs(0))
     rnnjax.save(tmp_path / "m", rnn.layer, rnn.functional_params())
     loaded = rnnjax.load(tmp_path / "m")
-    assert loaded.layer is rnn.layer and same(rnn.functional_params(), loaded.params)
+    assert rnnjax.describe(loaded.layer) == rnnjax.describe(rnn.layer)
+    assert same(rnn.functional_params(), loaded.params)
 
 
 def test_float64_needs_float64(tmp_path, x64):
@@ -254,6 +255,11 @@ DAMAGED = {
     "other width": (
         {"in_features": "4"},
         "`layers_0.w_ih` must have shape (2, 4, 20), got (2, 3, 20) in {path}; " + SOUND,
+    ),
+    "width of zeros": (
+        {"in_features": "00"},
+        '`params` must be those of the layer described, got "lstm.init: `in_features` must be at '
+        'least 1, got 0; give the width or count that is meant." in {path}; ' + SOUND,
     ),
     "huge width": (
         {"in_features": "1" + "0" * 9},
