@@ -89,7 +89,13 @@ from rnnjax.sequence import stack as stack
 from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
+from rnnjax.storage import Loaded as Loaded
+from rnnjax.storage import build as build
+from rnnjax.storage import describe as describe
+from rnnjax.storage import load as load
+from rnnjax.storage import load_arrays as load_arrays
 from rnnjax.storage import load_weights as load_weights
+from rnnjax.storage import save as save
 from rnnjax.storage import save_weights as save_weights
 
 if TYPE_CHECKING:
