@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 LSTM, GRU = "ifgo", "rzn"
+MGU = "fn"
 
 
 def reorder(array: Any, have: str, want: str, *, axis: int = -1) -> np.ndarray:
