@@ -1,5 +1,9 @@
 """Weights in and out of other frameworks, without loss or not at all."""
 
+from rnnjax.interop.equinox import equinox_to_rnnjax as equinox_to_rnnjax
+from rnnjax.interop.equinox import rnnjax_to_equinox as rnnjax_to_equinox
+from rnnjax.interop.haiku import haiku_to_rnnjax as haiku_to_rnnjax
+from rnnjax.interop.haiku import rnnjax_to_haiku as rnnjax_to_haiku
 from rnnjax.interop.linen import linen_to_rnnjax as linen_to_rnnjax
 from rnnjax.interop.linen import rnnjax_to_linen as rnnjax_to_linen
 from rnnjax.interop.nnx import nnx_to_rnnjax as nnx_to_rnnjax

@@ -9,6 +9,7 @@ import numpy as np
 
 LSTM, GRU = "ifgo", "rzn"
 MGU = "fn"
+HAIKU_LSTM, HAIKU_GRU = "igfo", "zrn"
 
 
 def reorder(array: Any, have: str, want: str, *, axis: int = -1) -> np.ndarray:
