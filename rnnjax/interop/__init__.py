@@ -1,5 +1,8 @@
 """Weights in and out of other frameworks, without loss or not at all."""
 
+from rnnjax.interop import course as course
+from rnnjax.interop.course import course_to_rnnjax as course_to_rnnjax
+from rnnjax.interop.course import rnnjax_to_course as rnnjax_to_course
 from rnnjax.interop.equinox import equinox_to_rnnjax as equinox_to_rnnjax
 from rnnjax.interop.equinox import rnnjax_to_equinox as rnnjax_to_equinox
 from rnnjax.interop.haiku import haiku_to_rnnjax as haiku_to_rnnjax
