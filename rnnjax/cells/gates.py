@@ -68,7 +68,8 @@ def recording(cell: Cell) -> Cell:
         if lstm:  # in the order in which `lstm_gates` asks for them
             f, i, o = gates
             return new, LSTMGates(i, f, squashed[0], o, new.c, new.h)
-        return new, GRUGates(*gates, squashed[0], new.h)
+        r, update = gates
+        return new, GRUGates(r, update, squashed[0], new.h)
 
     return cell._replace(step=step, form=None, output_is_h=False)
 

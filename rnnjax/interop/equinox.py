@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
@@ -101,7 +99,7 @@ def read_level(arrays: Arrays, k: int, level: Any) -> tuple[Cell | Layer, PyTree
 def read_cell(arrays: Arrays, start: str, target: str, way: str = "") -> Any:
     """The params of one cell, whose names there begin with `start`."""
 
-    def take(name: str, shape: tuple[int | None, ...], field: str, how: str) -> np.ndarray:
+    def take(name: str, shape: tuple[int | None, ...], field: str, how: str) -> Any:
         return arrays.take(f"{start}{name}", shape, target=f"{target}{field}{way}", how=how)
 
     w_hh = take("weight_hh", (None, None), "w_hh", "transposed").T

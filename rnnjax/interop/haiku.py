@@ -1,6 +1,6 @@
 """Weights of `LSTM`, `GRU` and `VanillaRNN` of Haiku."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -142,7 +142,7 @@ def read_module(arrays: Arrays, name: str, target: str, way: str = "") -> Any:
         return read_gru(arrays, name, here)
     if f"{start(name)}linear_1.w" in arrays:
         return read_vanilla(arrays, start(name), here)
-    w = arrays.take(
+    w: Any = arrays.take(
         f"{start(name)}linear.w",
         (None, None),
         target=here("w_ih", "w_hh"),
@@ -159,12 +159,15 @@ def read_module(arrays: Arrays, name: str, target: str, way: str = "") -> Any:
         target=here("b"),
         how="igfo -> ifgo, 1 added to f (rounds)",
     )
-    ours = lambda array: layouts.reorder(array, layouts.HAIKU_LSTM, layouts.LSTM)
+
+    def ours(array: Any) -> Any:
+        return layouts.reorder(array, layouts.HAIKU_LSTM, layouts.LSTM)
+
     rows = w.shape[0] - width
     return LSTMParams(ours(w[:rows]), ours(w[rows:]), forget_added(ours(b), 1))
 
 
-def forget_added(b: np.ndarray, number: int) -> np.ndarray:
+def forget_added(b: Any, number: int) -> Any:
     """A bias of ours with a number added to the forget gate's block."""
     parts = layouts.blocks(b, layouts.LSTM)
     parts["f"] = parts["f"] + np.asarray(number, b.dtype)
@@ -174,7 +177,7 @@ def forget_added(b: np.ndarray, number: int) -> np.ndarray:
 def read_gru(arrays: Arrays, name: str, here: Any) -> GRUParams:
     """The params of one GRU."""
     how = "zrn -> rzn, z negated"
-    take = lambda leaf, shape, field: layouts.negate(
+    take: Callable[..., Any] = lambda leaf, shape, field: layouts.negate(
         layouts.reorder(
             arrays.take(f"{name}.{leaf}", shape, target=here(field), how=how),
             layouts.HAIKU_GRU,
@@ -279,7 +282,7 @@ def check_level(reading: Reading, level: Level) -> None:
         reading.refuse(part, "have relu, as VanillaRNN", "another activation", way_out)
 
 
-def write_module(name: str, params: Any) -> list[tuple[str, str, np.ndarray, str, str]]:
+def write_module(name: str, params: Any) -> list[tuple[str, str, Any, str, str]]:
     """Key and leaf there, array, name here and what was done, of one module."""
     b = np.zeros_like(params.w_ih[0]) if params.b is None else params.b
     if isinstance(params, ElmanParams):
@@ -299,7 +302,9 @@ def write_module(name: str, params: Any) -> list[tuple[str, str, np.ndarray, str
             (name, "w_h", there(params.w_hh), "w_hh", how),
             (name, "b", there(b), "b", how),
         ]
-    there = lambda array: layouts.reorder(array, layouts.LSTM, layouts.HAIKU_LSTM)
+    there: Callable[[Any], Any] = lambda array: layouts.reorder(
+        array, layouts.LSTM, layouts.HAIKU_LSTM
+    )
     w = np.concatenate([params.w_ih, params.w_hh])
     how = "ifgo -> igfo"
     return [

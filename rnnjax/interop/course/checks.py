@@ -47,12 +47,10 @@ def weights_of(function: str, argument: str, kind: str, parameters: Any) -> Weig
         _checks.refuse(function, first, "have shape (n_a, n_a + n_x)", shape, way_out)
     for name in wanted:
         where = f"{argument}[{name!r}]"
-        out[name] = numbers(function, where, parameters[name], 2, "of two axes")
-        like, way_out = (
-            (shape, "all gates have one shape")
-            if name.startswith("W")
-            else ((shape[0], 1), "a bias is a column")
-        )
+        bias = name.startswith("b")
+        like = (shape[0], 1) if bias else shape
+        way_out = "a bias is a column" if bias else "all gates have one shape"
+        out[name] = numbers(function, where, parameters[name], 2, f"{like}")
         if out[name].shape != like:
             _checks.refuse(function, where, f"have shape {like}", out[name].shape, way_out)
     return out
