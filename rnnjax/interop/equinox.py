@@ -59,6 +59,11 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
         return Converted(cell, as_params(function, params, dtype), arrays.finish())
     if not source:
         _checks.refuse(function, "source", "be at least one cell", "none", "give a cell")
+    for k, level in enumerate(source):
+        if isinstance(level, tuple) and len(level) != len(WAYS):
+            way_out = "a pair is forwards and backwards"
+            got = f"a tuple of {len(level)}"
+            _checks.refuse(function, f"source[{k}]", "be a cell or a pair of cells", got, way_out)
     arrays = Arrays(function, "source", {str(k): tree_of(level) for k, level in enumerate(source)})
     pairs = [read_level(arrays, k, level) for k, level in enumerate(source)]
     layers, params = zip(*pairs, strict=True)
@@ -68,7 +73,7 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
 def tree_of(level: Any) -> Any:
     """The arrays of a cell, or of both directions."""
     if isinstance(level, tuple):
-        return {way: fields_of(cell) for way, cell in zip(WAYS, level, strict=False)}
+        return {way: fields_of(cell) for way, cell in zip(WAYS, level, strict=True)}
     return fields_of(level)
 
 
