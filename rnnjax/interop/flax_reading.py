@@ -74,7 +74,7 @@ class Source:
             return self.both_ways(start, target, module)
         if "cell" not in names:
             return self.cell(start, target, module)
-        cell, params = self.cell(f"{start}cell.", target, getattr(module, "cell", None))
+        cell, params = self.cell(f"{start}cell.", target, self.inside(module, "cell", "an RNN"))
         reverse = bool(getattr(module, "reverse", False))
         if reverse and not module.keep_order:
             way_out = "its outputs come in the order of reading; set keep_order=True"
@@ -88,7 +88,7 @@ class Source:
         for way, name in (("[0]", "forward_rnn"), ("[1]", "backward_rnn")):
             inner = f"{start}{name}."
             end = "cell." if "cell" in self.names(inner) else ""
-            rnn = getattr(module, name, None)
+            rnn = self.inside(module, name, "a Bidirectional")
             cell = getattr(rnn, "cell", rnn)
             ways.append(self.cell(inner + end, target, cell, way))
         (cell, forward), (other, backward) = ways
@@ -103,6 +103,14 @@ class Source:
         if getattr(merge, "__name__", "") == "_concatenate":  # Flax's default
             merge = concatenate
         return one_layer(cell, (forward, backward), merge)
+
+    def inside(self, module: Any, name: str, wanted: str) -> Any:
+        """A module within a module, which must be what the tree says; None where it is unknown."""
+        if module is not None and not hasattr(module, name):
+            way_out = "give the module that has made the weights"
+            got = type(module).__name__
+            self.refuse_module("", f"be {wanted}, as the weights are", got, way_out)
+        return getattr(module, name, None)
 
     def cell(self, start: str, target: str, module: Any, way: str = "") -> tuple[Cell, Any]:
         """One cell and its params of one direction."""

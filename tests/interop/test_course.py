@@ -200,8 +200,7 @@ def test_the_gru_of_both_blends(x64, update):
 
 def test_no_bias_is_a_bias_of_zero():
     cell = rnnjax.lstm(2, bias=False)
-    params = cell.init(jax.random.key(0), 3)
-    there = rnnjax_to_course(cell, params)
+    there = rnnjax_to_course(*made(cell))
     assert there.report.notes == ("the layer: has no bias; there it is zero",)
     assert not there.weights["bf"].any() and there.weights["bf"].shape == (2, 1)
 
@@ -225,8 +224,10 @@ def without(weights, name):
     return {k: v for k, v in weights.items() if k != name}
 
 
-def made(cell):
-    return cell, cell.init(jax.random.key(0), 3)
+def made(layer, in_features=3):
+    """With params of zeros, which take no program to make."""
+    like = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
+    return layer, jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
 
 
 CASES = table(

@@ -72,7 +72,7 @@ def random_params(kind, thing, in_features, seed):
         params = jax.tree.map(lambda a: np.round(a * 8) / 8, params)
     if kind == "gru without b_hn":
         params = params._replace(b_hn=np.zeros_like(params.b_hn))
-    return jax.tree.map(jnp.asarray, params)
+    return params
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -118,7 +118,7 @@ def test_options_and_reports_tell_what_arrays_do_not():
     cell = rnnjax.lstm(4, gate_activation=jax.nn.hard_sigmoid, bias=False, learned_carry=True)
     both = rnnjax.bidirectional(cell, merge=rnnjax.merge.add)
     layer = rnnjax.stack(both, rnnjax.recurrent(rnnjax.elman(3), reverse=True), dropout=0.1)
-    _, options, report = rnnjax_to_nnx(layer, layer.init(jax.random.key(0), 2))
+    _, options, report = rnnjax_to_nnx(*made(layer, 2))
     inner = {
         "module": "LSTMCell",
         "in_features": 2,
@@ -157,7 +157,9 @@ def test_what_a_module_says_is_noted():
 
 
 def made(layer, in_features=3):
-    return layer, layer.init(jax.random.key(0), in_features)
+    """With params of zeros, which take no program to make."""
+    like = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
+    return layer, jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
 
 
 def tree_of(cell):
@@ -172,7 +174,7 @@ def without(tree, name, leaf=None):
 
 LSTM_TREE, GRU_TREE = tree_of(rnnjax.lstm(4)), tree_of(rnnjax.gru(4))
 MGU_TREE, SIMPLE_TREE = tree_of(rnnjax.mgu(4)), tree_of(rnnjax.elman(4))
-BIASED = rnnjax.gru(4).init(jax.random.key(0), 3)._replace(b_hn=jnp.array([0, 0.5, -0.75, 0]))
+BIASED = made(rnnjax.gru(4))[1]._replace(b_hn=np.array([0, 0.5, -0.75, 0]))
 HAIKU = rnnjax_to_haiku(
     *made(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(4), rnnjax.gru(4, reset="before")))
 ).weights
@@ -255,6 +257,12 @@ CASES = table(
             VALUE,
             "linen_to_rnnjax: `module` must be a GRUCell, as the weights are, got MGUCell; give "
             "the module that has made the weights.",
+        ),
+        "no RNN": (
+            lambda w: linen_to_rnnjax({"cell": GRU_TREE}, module=linen.GRUCell(4)),
+            VALUE,
+            "linen_to_rnnjax: `module` must be an RNN, as the weights are, got GRUCell; give the "
+            "module that has made the weights.",
         ),
         "contradiction": (
             lambda w: linen_to_rnnjax(GRU_TREE, module=linen.GRUCell(4), gate_activation=np.abs),
