@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 
 LSTM, GRU = "ifgo", "rzn"
+MGU = "fn"
+HAIKU_LSTM, HAIKU_GRU = "igfo", "zrn"
+COURSE_LSTM = dict(zip(LSTM, "ifco", strict=True))  # by gate, how NumPy courses call it
+COURSE_GRU = dict(zip(GRU, "rza", strict=True))
 
 
 def reorder(array: Any, have: str, want: str, *, axis: int = -1) -> np.ndarray:
