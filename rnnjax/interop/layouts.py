@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 LSTM, GRU = "ifgo", "rzn"
+COUPLED_LSTM, PEEPHOLES = "fgo", "ifo"
+
+# Theirs.
+KERAS_GRU = "zrn"
+ONNX_LSTM, ONNX_GRU, ONNX_PEEPHOLES = "iofg", "zrn", "iof"
 
 
 def reorder(array: Any, have: str, want: str, *, axis: int = -1) -> np.ndarray:
