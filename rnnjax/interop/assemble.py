@@ -14,6 +14,7 @@ from rnnjax.cells.coupled import CoupledLSTMParams, coupled_lstm
 from rnnjax.cells.elman import ElmanParams, elman
 from rnnjax.cells.gru import GRUParams, gru
 from rnnjax.cells.lstm import LSTMParams, lstm
+from rnnjax.cells.mgu import MGUParams, mgu
 from rnnjax.cells.peephole import PeepholeLSTMParams, peephole_lstm
 from rnnjax.cells.projected import ProjectedLSTMParams, projected_lstm
 from rnnjax.sequence.arguments import check_params
@@ -26,29 +27,55 @@ from rnnjax.sequence.parts import Part, parts_of
 def cell_of(
     params: Any,
     *,
+    gate_activation: Callable[[Any], Any] = jax.nn.sigmoid,
     activation: Callable[[Any], Any] = jnp.tanh,
     reset: Literal["after", "before"] = "after",
 ) -> Cell:
     """The cell that these params, of one direction, belong to.
 
-    They do not tell the `activation` of an Elman cell, nor where a GRU resets.
+    They do not tell the activations of an Elman cell, an LSTM and a GRU, nor where a GRU resets;
+    of other cells these are as usual, whatever is asked for.
     """
     width, dtype = params.w_hh.shape[-1], params.w_ih.dtype
+    learned = params.initial is not None
     match params:
         case LSTMParams():
-            return lstm(width // 4, bias=params.b is not None, param_dtype=dtype)
+            return lstm(
+                width // 4,
+                bias=params.b is not None,
+                gate_activation=gate_activation,
+                activation=activation,
+                learned_carry=learned,
+                param_dtype=dtype,
+            )
         case ProjectedLSTMParams():
-            return projected_lstm(width // 4, out_features=params.w_hr.shape[1], param_dtype=dtype)
+            return projected_lstm(
+                width // 4,
+                out_features=params.w_hr.shape[1],
+                learned_carry=learned,
+                param_dtype=dtype,
+            )
         case PeepholeLSTMParams():
-            return peephole_lstm(width // 4, param_dtype=dtype)
+            return peephole_lstm(width // 4, learned_carry=learned, param_dtype=dtype)
         case CoupledLSTMParams():
-            return coupled_lstm(width // 3, param_dtype=dtype)
+            return coupled_lstm(width // 3, learned_carry=learned, param_dtype=dtype)
         case GRUParams():
-            bias = params.b is not None
-            return gru(width // 3, reset=reset, bias=bias, param_dtype=dtype)
+            return gru(
+                width // 3,
+                reset=reset,
+                bias=params.b is not None,
+                gate_activation=gate_activation,
+                activation=activation,
+                learned_carry=learned,
+                param_dtype=dtype,
+            )
+        case MGUParams():
+            return mgu(width // 2, learned_carry=learned, param_dtype=dtype)
         case ElmanParams():
             bias = params.b is not None
-            return elman(width, activation=activation, bias=bias, param_dtype=dtype)
+            return elman(
+                width, activation=activation, bias=bias, learned_carry=learned, param_dtype=dtype
+            )
     raise TypeError(type(params))
 
 
@@ -120,21 +147,21 @@ class Reading:
             for note in part.notes
         ]
 
-    def levels(self, kinds: Sequence[str]) -> list[Level]:
-        """The parts, all of them cells of these kinds with the usual activations."""
-        return [self.level(part, kinds) for part in self.parts]
+    def levels(self, kinds: Sequence[str], *, usual: bool = True) -> list[Level]:
+        """The parts, all of them cells of these kinds, with the usual activations or any."""
+        return [self.level(part, kinds, usual=usual) for part in self.parts]
 
-    def level(self, part: Part, kinds: Sequence[str]) -> Level:
-        """One part, if it is a cell of these kinds with the usual activations."""
+    def level(self, part: Part, kinds: Sequence[str], *, usual: bool = True) -> Level:
+        """One part, if it is a cell of these kinds, with the usual activations or any."""
         if part.factory not in kinds or not isinstance(part.thing, Cell):
             got = part.factory or "a cell of your own"
             self.refuse(part, f"be one of {list(kinds)}", got, "convert it by hand")
         unusual = [
             name
-            for name, usual in (("gate_activation", jax.nn.sigmoid), ("activation", jnp.tanh))
-            if part.factory != "elman" and part.options.get(name, usual) is not usual
+            for name, common in (("gate_activation", jax.nn.sigmoid), ("activation", jnp.tanh))
+            if part.factory != "elman" and part.options.get(name, common) is not common
         ]
-        if unusual:
+        if usual and unusual:
             wanted = "have sigmoid gates and tanh, as there"
             self.refuse(part, wanted, f"another {unusual[0]}", "train with the usual ones")
         return Level(part, part.factory, part.directions)

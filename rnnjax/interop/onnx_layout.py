@@ -87,7 +87,10 @@ def _pack_way(operator: str, params: Any) -> dict[str, np.ndarray]:
     have, want = OURS[operator], ORDERS[operator]
     if isinstance(params, CoupledLSTMParams):
         params = _from_coupled(params)
-    there = lambda array: layouts.reorder(array, have, want)
+
+    def there(array: Any) -> Any:
+        return layouts.reorder(array, have, want)
+
     arrays = {"W": there(params.w_ih).T, "R": there(params.w_hh).T}
     if params.b is not None:
         recurrent = np.zeros_like(params.b)
@@ -108,7 +111,7 @@ def _pack_way(operator: str, params: Any) -> dict[str, np.ndarray]:
 def _from_coupled(params: CoupledLSTMParams) -> LSTMParams:
     """Weights of a coupled LSTM with an input gate, i = 1 - f, and a forget gate that is unused."""
 
-    def leaf(array: np.ndarray) -> np.ndarray:
+    def leaf(array: Any) -> Any:
         gates = layouts.blocks(array, layouts.COUPLED_LSTM)
         gates["i"], gates["f"] = -gates["f"], np.zeros_like(gates["f"])
         return np.concatenate([gates[gate] for gate in layouts.LSTM], -1)
@@ -139,9 +142,13 @@ def _unpack_way(
 ) -> LSTMParams | PeepholeLSTMParams | CoupledLSTMParams | GRUParams | ElmanParams:
     """The params of one direction."""
     have, want = ORDERS[operator], OURS[operator]
-    here = lambda array: layouts.reorder(array, have, want)
+
+    def here(array: Any) -> Any:
+        return layouts.reorder(array, have, want)
+
     w_ih, w_hh = here(arrays["W"].T), here(arrays["R"].T)
-    b = b_hn = None
+    b: Any = None
+    b_hn: Any = None
     if "B" in arrays:
         b, recurrent = (here(half) for half in np.split(arrays["B"], 2))
         if operator == "GRU" and attributes.get("linear_before_reset"):
@@ -149,24 +156,24 @@ def _unpack_way(
             recurrent = np.concatenate([recurrent[: -b_hn.shape[0]], np.zeros_like(b_hn)])
         b = b + recurrent
     states = [arrays[f"initial_{name}"][0] for name in "hc" if f"initial_{name}" in arrays]
-    if operator != "LSTM":
-        carry = GRUCarry if operator == "GRU" else ElmanCarry
-        initial = carry(*states) if states else None
-        if operator == "GRU":
-            return GRUParams(w_ih, w_hh, b, b_hn, initial)
+    carry = {"LSTM": LSTMCarry, "GRU": GRUCarry, "RNN": ElmanCarry}[operator]
+    initial: Any = carry(*states) if states else None
+    if operator == "GRU":
+        return GRUParams(w_ih, w_hh, b, b_hn, initial)
+    if operator == "RNN":
         return ElmanParams(w_ih, w_hh, b, initial)
-    initial = LSTMCarry(*states) if states else None
     # These two have a bias always.
-    always = np.zeros_like(w_ih[0]) if b is None else b
+    always: Any = np.zeros_like(w_ih[0]) if b is None else b
     if "P" in arrays:
-        p = layouts.reorder(arrays["P"], layouts.ONNX_PEEPHOLES, layouts.PEEPHOLES)
+        p: Any = layouts.reorder(arrays["P"], layouts.ONNX_PEEPHOLES, layouts.PEEPHOLES)
         return PeepholeLSTMParams(w_ih, w_hh, p.reshape(3, -1), always, initial)
     if attributes.get("input_forget"):
-        return CoupledLSTMParams(*map(_to_coupled, (w_ih, w_hh, always)), initial)
+        coupled = [_to_coupled(array) for array in (w_ih, w_hh, always)]
+        return CoupledLSTMParams(coupled[0], coupled[1], coupled[2], initial)
     return LSTMParams(w_ih, w_hh, b, initial)
 
 
-def _to_coupled(array: np.ndarray) -> np.ndarray:
+def _to_coupled(array: Any) -> Any:
     """The gates of a coupled LSTM, f = 1 - i; the forget gate that stood there is not used."""
     gates = layouts.blocks(array, layouts.LSTM)
     gates["f"] = -gates["i"]
