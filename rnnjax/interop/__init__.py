@@ -1,5 +1,9 @@
 """Weights in and out of other frameworks, without loss or not at all."""
 
+from rnnjax.interop.keras_layers import keras_to_rnnjax as keras_to_rnnjax
+from rnnjax.interop.keras_layers import rnnjax_to_keras as rnnjax_to_keras
+from rnnjax.interop.onnx_operators import onnx_to_rnnjax as onnx_to_rnnjax
+from rnnjax.interop.onnx_operators import rnnjax_to_onnx as rnnjax_to_onnx
 from rnnjax.interop.pytorch import rnnjax_to_torch as rnnjax_to_torch
 from rnnjax.interop.pytorch import torch_to_rnnjax as torch_to_rnnjax
 from rnnjax.interop.report import Converted as Converted
