@@ -1,5 +1,7 @@
 """Weights in and out of other frameworks, without loss or not at all."""
 
+from rnnjax.interop.cudnn import cudnn_to_rnnjax as cudnn_to_rnnjax
+from rnnjax.interop.cudnn import rnnjax_to_cudnn as rnnjax_to_cudnn
 from rnnjax.interop.keras_layers import keras_to_rnnjax as keras_to_rnnjax
 from rnnjax.interop.keras_layers import rnnjax_to_keras as rnnjax_to_keras
 from rnnjax.interop.onnx_operators import onnx_to_rnnjax as onnx_to_rnnjax
