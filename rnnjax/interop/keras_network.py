@@ -45,8 +45,8 @@ class Network:
             return
         if spec.class_name == "Masking":
             value = spec.config.get("mask_value", 0.0)
-            way_out = "give lengths=, or mask= that is False there"
-            self.note(spec, f"steps whose features are all {value} are skipped there; {way_out}")
+            where = f"where all features are {value}, whatever the layers below skip"
+            self.note(spec, f"skips steps {where}; give lengths=, or mask= that is False there")
             return
         if self.ended:
             way_out = "convert the layers up to there, and those above it by themselves"
@@ -83,7 +83,7 @@ class Network:
         """A table of vectors."""
         w = self.arrays.take(thing.names[0], (None, None), target=f"{self.target}w", how="as it is")
         if thing.spec.config.get("mask_zero"):
-            self.note(thing.spec, "token 0 is skipped there; give lengths=, or mask=(tokens != 0)")
+            self.note(thing.spec, "skips token 0; give lengths=, or mask=(tokens != 0)")
         return embedding(*w.shape, param_dtype=w.dtype), EmbeddingParams(w)
 
     def dense(self, thing: Thing) -> tuple[Layer, Any]:
