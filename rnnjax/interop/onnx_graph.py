@@ -10,7 +10,7 @@ from rnnjax import _checks
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-SAME = ("Identity", "Cast", "Dropout")  # of floats; dropout is off at inference
+SAME = ("Identity", "Dropout")  # which is off at inference
 STATES = (*SAME, "Squeeze", "Unsqueeze", "Concat", "Transpose", "Reshape", "Slice", "Gather")
 
 
@@ -22,12 +22,14 @@ class Operator(NamedTuple):
         op_type: its kind; empty where only the shapes of its arrays tell.
         arrays: by the names of its inputs.
         attributes: those it has.
+        notes: what else the graph says.
     """
 
     name: str
     op_type: str
     arrays: Mapping[str, Any]
     attributes: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def is_node(source: Any) -> bool:
@@ -113,19 +115,23 @@ class Graph:
     def operator(self, node: Any) -> Operator:
         """A recurrent node with its arrays."""
         title = f"source[{node.name or node.op_type!r}]" if node.name else "source"
-        arrays = {}
+        arrays, notes = {}, []
         for name, value in zip(INPUTS, node.input, strict=False):
-            if not value or name in ("X", "sequence_lens"):
+            if not value or name == "X":
+                continue
+            if name == "sequence_lens":
+                notes.append(f"{title}: takes sequence_lens; give lengths=")
                 continue
             array = self.array(value)
-            if array is not None:
-                if not (name.startswith("initial") and not array.any()):
-                    arrays[name] = array
-            elif not name.startswith("initial"):
+            if array is None and name.startswith("initial"):
+                notes.append(f"{title}: {name} is known in a run only; give it as the carry")
+            elif array is None:
                 way_out = "give it in initializers, or as arrays"
                 wanted = f"know the array of its input {name}"
                 _checks.refuse(self.function, title, wanted, f"only its name {value!r}", way_out)
-        return Operator(title, node.op_type, arrays, self.attributes(node))
+            elif array.any() or not name.startswith("initial"):
+                arrays[name] = array
+        return Operator(title, node.op_type, arrays, self.attributes(node), tuple(notes))
 
     def chain(self, inputs: set[str]) -> list[Operator]:
         """All operators, if each reads the one before and nothing else is computed."""
@@ -137,8 +143,7 @@ class Graph:
         used = {id(node) for node in nodes}
         for below, node in zip([None, *nodes], nodes, strict=False):
             start = self.walk_down(node.input[0], below, used)
-            wanted = below.output[0] if below is not None else None
-            if start != wanted if wanted is not None else start not in inputs:
+            if start not in (inputs if below is None else below.output[:1]):
                 self.refuse_node(self.maker.get(start), f"as the input of {node.name!r}")
             for name in node.input[4:7]:
                 self.use_all_below(name, used)

@@ -127,6 +127,7 @@ def read(source: Any, attributes: Any, initializers: Any) -> list[Operator]:
 def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
     """The layer of one operator, its params of NumPy, and the report."""
     arrays = Arrays(FUNCTION, operator.name, operator.arrays)
+    arrays.notes += operator.notes
     op_type = operator.op_type or operator.attributes.get("op_type") or told(arrays)
     if op_type not in ORDERS:
         way_out = "the rest of a model has no place here"
