@@ -62,7 +62,7 @@ def keras_to_rnnjax(
         kernel            (3, 12)  w_ih     z, r, h to r, z, n
         recurrent_kernel  (4, 12)  w_hh     z, r, h to r, z, n
         bias              (2, 12)  b, b_hn  rows summed, but for the last block; z, r, h to r, z, n
-        note: arrays alone: activation 'tanh' and recurrent_activation 'sigmoid' are taken as given
+        note: arrays alone: with activation 'tanh' and recurrent_activation 'sigmoid'
     """
     read = Source(FUNCTION, source, kind, options)
     things = [thing for spec in read.specs for thing in plan(read, spec)]
@@ -74,7 +74,7 @@ def keras_to_rnnjax(
         given = {**keras_config.USUAL, **(options or {})}
         wanted = ["activation"] + ["recurrent_activation"] * (kind != "simple_rnn")
         said = " and ".join(f"{name} {given[name]!r}" for name in wanted)
-        arrays.notes.append(f"arrays alone: {said} are taken as given")
+        arrays.notes.append(f"arrays alone: with {said}")
     if not network.layers:
         read.refuse("source", "have a layer with something to do", "none", "give more of the model")
     if read.whole:

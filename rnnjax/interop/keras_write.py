@@ -92,7 +92,7 @@ class Written:
         if name is None:
             got = getattr(function, "__name__", function)
             way_out = f"Keras has {', '.join(ACTIVATIONS)}"
-            self.reading.refuse(part, f"have a {option} that Keras has", got, way_out)
+            self.reading.refuse(part, f"have as {option} one of Keras's", got, way_out)
         return name
 
     def recurrent(self, level: Level, *, cell: bool = False) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def chain(
         wanted, got = "be names of parts from bottom to top", _checks.kind(order)
         _checks.refuse(function, "order", wanted, got, way_out, error=TypeError)
     model = Model(function, source, prefix, nonlinearity)
+    for name in order:
+        model.find(str(name))
     for i, name in enumerate(order):
         model.add(str(name), str(order[i + 1]) if i + 1 < len(order) else None)
     if not model.layers:
@@ -64,6 +66,15 @@ class Model:
         self.layers: list[Cell | Layer] = []
         self.trees: list[Any] = []
         self.width: int | None = None  # of what the next part reads
+
+    def find(self, name: str) -> None:
+        """Refuse a part of which there is nothing."""
+        if self.module is not None:
+            self.submodule(name)
+        elif not any(f"{name}.{weight}" in self.arrays for weight in ("weight_ih_l0", "weight")):
+            found = sorted({key.rpartition(".")[0] for key in self.arrays.left})
+            way_out = f"arrays tell of {found}: leave out what has none"
+            self.refuse(name, "begin names of weights", repr(name), way_out)
 
     def add(self, name: str, above: str | None) -> None:
         """Add what a part becomes; `above` is the name of the next one."""
@@ -100,10 +111,6 @@ class Model:
         """What the arrays of a part belong to."""
         if f"{name}.weight_ih_l0" in self.arrays:
             return "LSTM"  # or a relative, which its shapes tell
-        if f"{name}.weight" not in self.arrays:
-            found = sorted({key.rpartition(".")[0] for key in self.arrays.left})
-            way_out = f"arrays alone tell only of {found}; leave dropout out of the order"
-            self.refuse(name, "begin names of weights", repr(name), way_out)
         if f"{name}.bias" in self.arrays or self.layers:
             return "Linear"
         weight = self.arrays.left[f"{name}.weight"]
