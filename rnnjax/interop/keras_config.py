@@ -11,6 +11,7 @@ from rnnjax import _checks
 from rnnjax.interop.arrays import as_floats
 from rnnjax.sequence import merge
 
+FUNCTION = "keras_to_rnnjax"
 KINDS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 FACTORIES = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "elman"}
 NUM_GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -89,8 +90,7 @@ class Spec(NamedTuple):
 class Source:
     """A source of any form, as layers in order and all arrays in order."""
 
-    def __init__(self, function: str, source: Any, kind: str | None, options: Any):
-        self.function = function
+    def __init__(self, source: Any, kind: str | None, options: Any):
         self.arrays: list[np.ndarray] = []
         self.whole = False  # a model, not a single layer
         if is_layer(source):
@@ -120,7 +120,7 @@ class Source:
             weights = thing.get_weights()
         for array in weights:
             argument = f"{name or 'source'}.weights[{len(self.arrays)}]"
-            self.arrays.append(as_floats(self.function, argument, array))
+            self.arrays.append(as_floats(FUNCTION, argument, array))
         yield from self.flat(spec)
 
     def flat(self, spec: Spec) -> Iterator[Spec]:
@@ -141,11 +141,13 @@ class Source:
         if kind is None:
             way_out = "the arrays do not tell"
             self.refuse("kind", f"be one of {list(KINDS)} for arrays", None, way_out)
-        _checks.choice(self.function, "kind", kind, tuple(KINDS))
+        _checks.choice(FUNCTION, "kind", kind, tuple(KINDS))
+        if not isinstance(options, Mapping | None):
+            way_out = "such as {'activation': 'relu'}"
+            got = _checks.kind(options)
+            self.refuse("options", "be names and values", got, way_out, error=TypeError)
         config = dict(options or {})
-        self.arrays = [
-            as_floats(self.function, f"source[{i}]", array) for i, array in enumerate(source)
-        ]
+        self.arrays = [as_floats(FUNCTION, f"source[{i}]", array) for i, array in enumerate(source)]
         count = len(self.arrays)
         if count not in (2, 3, 4, 6):
             way_out = "give those of one layer: 2 or 3 arrays a direction"
@@ -190,7 +192,7 @@ class Source:
         error: type[Exception] = ValueError,
     ) -> NoReturn:
         """Say what is wrong."""
-        _checks.refuse(self.function, argument, wanted, got, way_out, error=error)
+        _checks.refuse(FUNCTION, argument, wanted, got, way_out, error=error)
 
     def refuse_layer(self, spec: Spec, wanted: str, got: Any, way_out: str) -> NoReturn:
         """Say what is wrong with a layer."""
@@ -220,7 +222,12 @@ def is_layer(thing: Any) -> bool:
 
 def spec_of(data: Mapping[str, Any], name: str) -> Spec:
     """A layer from its data; within a model its own name counts more than its place."""
-    config = data.get("config", {})
+    argument = f"source[{name!r}]" if name else "source"
+    wanted, way_out = "have names and values as its config", "give what get_config() returns"
+    config = data.get("config", {}) if isinstance(data, Mapping) else data
+    if not isinstance(config, Mapping):
+        got = _checks.kind(config)
+        _checks.refuse(FUNCTION, argument, wanted, got, way_out, error=TypeError)
     return Spec(name and config.get("name", name), str(data.get("class_name", "")), config)
 
 

@@ -8,8 +8,8 @@ from rnnjax.cells.base import Cell
 from rnnjax.interop import keras_config
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import Reading, as_params
-from rnnjax.interop.keras_config import Source, data_of
-from rnnjax.interop.keras_network import FUNCTION, Network
+from rnnjax.interop.keras_config import FUNCTION, Source, data_of
+from rnnjax.interop.keras_network import Network
 from rnnjax.interop.keras_plan import plan
 from rnnjax.interop.keras_write import Written
 from rnnjax.interop.report import Converted, Foreign, Report
@@ -64,7 +64,7 @@ def keras_to_rnnjax(
         bias              (2, 12)  b, b_hn  rows summed, but for the last block; z, r, h to r, z, n
         note: arrays alone: with activation 'tanh' and recurrent_activation 'sigmoid'
     """
-    read = Source(FUNCTION, source, kind, options)
+    read = Source(source, kind, options)
     things = [thing for spec in read.specs for thing in plan(read, spec)]
     arrays = Arrays(FUNCTION, "source", read.named([n for thing in things for n in thing.names]))
     network = Network(read, arrays)

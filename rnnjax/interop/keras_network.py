@@ -21,7 +21,6 @@ from rnnjax.sequence.embedding import EmbeddingParams, embedding
 from rnnjax.sequence.layer import Layer, pointwise, recurrent
 from rnnjax.sequence.stack import stack
 
-FUNCTION = "keras_to_rnnjax"
 GRU_HOW = "z, r, h to r, z, n"
 
 

@@ -103,7 +103,9 @@ def cells_of(read: Source, spec: Spec) -> list[Spec]:
     if spec.class_name == "RNN":
         return cells_of(read, spec.inner("cell")._replace(name=spec.name))
     if spec.class_name == "StackedRNNCells":
-        inner = [keras_config.spec_of(cell, spec.name) for cell in spec.config["cells"]]
+        inner = [keras_config.spec_of(cell, spec.name) for cell in spec.config.get("cells", ())]
+        if not inner:
+            read.refuse_layer(spec, "have cells", "none", "give what get_config() returns")
         return [one for cell in inner for one in cells_of(read, cell._replace(name=spec.name))]
     wanted = f"have cells among {[*CELLS]}"
     read.refuse_layer(spec, wanted, spec.class_name or "none", "write that cell in rnnjax")

@@ -212,6 +212,28 @@ FROM = {
         VALUE,
         "source` must have a layer with something to do, got none; give more of the model.",
     ),
+    "no cells": (
+        lambda: keras_to_rnnjax(data("RNN", cell=[])),
+        VALUE,
+        "source` must have cells, got none; give what get_config() returns.",
+    ),
+    "a config of another kind": (
+        lambda: keras_to_rnnjax(data("Bidirectional", layer={"class_name": "GRU", "config": 3})),
+        TYPE,
+        "source` must have names and values as its config, got int 3; give what get_config() "
+        "returns.",
+    ),
+    "a layer of another kind": (
+        lambda: keras_to_rnnjax(data("Sequential", layers=["gru"])),
+        TYPE,
+        "source['layers_0']` must have names and values as its config, got str 'gru'; give what "
+        "get_config() returns.",
+    ),
+    "options of another kind": (
+        lambda: keras_to_rnnjax(arrays(), kind="lstm", options=["relu"]),
+        TYPE,
+        "options` must be names and values, got list ['relu']; such as {'activation': 'relu'}.",
+    ),
     "a stranger among layers": (
         lambda: keras_to_rnnjax([lstm(), 3]),
         TYPE,
