@@ -311,7 +311,7 @@ def rnnjax_to_onnx(layer: Cell | Layer, params: PyTree) -> Foreign:
     reading = Reading("rnnjax_to_onnx", layer, params)
     first, *more = reading.parts
     if more:
-        way_out = "convert each level by itself; rnnjax.export writes whole models"
+        way_out = "convert each level by itself; rnnjax.export.to_onnx writes whole models"
         got = f"{len(reading.parts)} of them"
         _checks.refuse("rnnjax_to_onnx", "layer", "be one level", got, way_out)
     level = reading.level(first, tuple(OPERATORS), usual=False)

@@ -47,8 +47,8 @@ def torch_to_rnnjax(
     without `batch_first`. Given an `order`, the parts of a whole model become one `stack`.
 
     Args:
-        source: the module, or its state dict, or any mapping of names to arrays or tensors.
-            PyTorch need not be installed for the latter.
+        source: the module, or its state dict, or any mapping of names to arrays or tensors, or
+            the path of a file of safetensors. PyTorch need not be installed for the last two.
         prefix: where the network's names begin in a larger state dict, such as `"encoder.gru"`.
         order: the names of the parts of a whole model from bottom to top, such as
             `("embed", "lstm", "head")`: recurrent modules, `nn.Embedding`, `nn.Linear`, and where
@@ -61,6 +61,7 @@ def torch_to_rnnjax(
         The layer or cell, its params, and the report on every array.
 
     Raises:
+        OSError: for a path of no file that can be read.
         TypeError: for what is neither module nor mapping, and arrays of other kinds.
         ValueError: for arrays that are missing, too many, or of shapes that do not fit, for an
             `nn.RNN` without its nonlinearity, and for parts of a model that are something else.

@@ -1,6 +1,7 @@
 """Recurrent weights by PyTorch's names."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from rnnjax.cells.projected import ProjectedLSTMParams
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import cell_of, one_layer
 from rnnjax.sequence.layer import Layer
+from rnnjax.storage.weights import load_arrays
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}  # of a module
@@ -45,7 +47,9 @@ def notes_of(module: Any, name: str = "") -> list[str]:
 
 
 def state_dict(source: Any) -> Any:
-    """The named tensors of a module; a mapping as it is."""
+    """The named tensors of a module or a file; a mapping as it is."""
+    if isinstance(source, str | Path):
+        return load_arrays(source)
     return source.state_dict() if hasattr(source, "state_dict") else source
 
 

@@ -182,8 +182,8 @@ TO = {
     "two levels": (
         lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(4))),
         VALUE,
-        "layer` must be one level, got 2 of them; convert each level by itself; rnnjax.export "
-        "writes whole models.",
+        "layer` must be one level, got 2 of them; convert each level by itself; "
+        "rnnjax.export.to_onnx writes whole models.",
     ),
     "a projection": (
         lambda: there(rnnjax.projected_lstm(4, out_features=2)),

@@ -262,3 +262,13 @@ def test_a_model_from_its_names():
     linear = model(**{"embed.weight": zeros(3, 9)})
     params = torch_to_rnnjax(linear, order=ORDER).params
     assert params[0].w.shape == (9, 3) and params[0].b is None
+
+
+def test_a_file(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file(model(**{"head.bias": np.ones(2, "float32")}), path)
+    for source in (path, str(path)):
+        np.testing.assert_array_equal(torch_to_rnnjax(source, order=ORDER).params[2].b, np.ones(2))
+    with pytest.raises(FileNotFoundError):
+        torch_to_rnnjax(tmp_path / "none")
