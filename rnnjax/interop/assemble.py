@@ -37,6 +37,7 @@ def cell_of(
     of other cells these are as usual, whatever is asked for.
     """
     width, dtype = params.w_hh.shape[-1], params.w_ih.dtype
+    learned = params.initial is not None
     match params:
         case LSTMParams():
             return lstm(
@@ -44,14 +45,20 @@ def cell_of(
                 bias=params.b is not None,
                 gate_activation=gate_activation,
                 activation=activation,
+                learned_carry=learned,
                 param_dtype=dtype,
             )
         case ProjectedLSTMParams():
-            return projected_lstm(width // 4, out_features=params.w_hr.shape[1], param_dtype=dtype)
+            return projected_lstm(
+                width // 4,
+                out_features=params.w_hr.shape[1],
+                learned_carry=learned,
+                param_dtype=dtype,
+            )
         case PeepholeLSTMParams():
-            return peephole_lstm(width // 4, param_dtype=dtype)
+            return peephole_lstm(width // 4, learned_carry=learned, param_dtype=dtype)
         case CoupledLSTMParams():
-            return coupled_lstm(width // 3, param_dtype=dtype)
+            return coupled_lstm(width // 3, learned_carry=learned, param_dtype=dtype)
         case GRUParams():
             return gru(
                 width // 3,
@@ -59,13 +66,16 @@ def cell_of(
                 bias=params.b is not None,
                 gate_activation=gate_activation,
                 activation=activation,
+                learned_carry=learned,
                 param_dtype=dtype,
             )
         case MGUParams():
-            return mgu(width // 2, param_dtype=dtype)
+            return mgu(width // 2, learned_carry=learned, param_dtype=dtype)
         case ElmanParams():
             bias = params.b is not None
-            return elman(width, activation=activation, bias=bias, param_dtype=dtype)
+            return elman(
+                width, activation=activation, bias=bias, learned_carry=learned, param_dtype=dtype
+            )
     raise TypeError(type(params))
 
 

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 LSTM, GRU = "ifgo", "rzn"
+COUPLED_LSTM, PEEPHOLES = "fgo", "ifo"
 MGU = "fn"
+
+# Theirs.
 HAIKU_LSTM, HAIKU_GRU = "igfo", "zrn"
+KERAS_GRU = "zrn"
+ONNX_LSTM, ONNX_GRU, ONNX_PEEPHOLES = "iofg", "zrn", "iof"
 COURSE_LSTM = dict(zip(LSTM, "ifco", strict=True))  # by gate, how NumPy courses call it
 COURSE_GRU = dict(zip(GRU, "rza", strict=True))
 

@@ -1,29 +1,32 @@
 """Weights of `nn.LSTM`, `nn.GRU` and `nn.RNN`, and of their cells."""
 
-import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
-from rnnjax.cells.elman import ElmanParams
-from rnnjax.cells.gru import GRUParams
-from rnnjax.cells.lstm import LSTMParams
 from rnnjax.cells.projected import ProjectedLSTMParams
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer
+from rnnjax.interop.assemble import Level, Reading, as_params
+from rnnjax.interop.pytorch_models import chain
+from rnnjax.interop.pytorch_reading import (
+    ACTIVATIONS,
+    activation_of,
+    cell_for,
+    notes_of,
+    read_levels,
+    read_way,
+    state_dict,
+    under,
+)
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.merge import concatenate
 from rnnjax.sequence.stack import stack
 
 KINDS = ("lstm", "projected_lstm", "gru", "elman")
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}  # of a module
 NUM_GATES = {"lstm": 4, "projected_lstm": 4, "gru": 3, "elman": 1}
 CONSTRUCTORS = {"lstm": "LSTM", "projected_lstm": "LSTM", "gru": "GRU", "elman": "RNN"}
 
@@ -32,6 +35,7 @@ def torch_to_rnnjax(
     source: Any,
     *,
     prefix: str = "",
+    order: Sequence[str] | None = None,
     nonlinearity: Literal["tanh", "relu"] | None = None,
     dtype: Any = None,
 ) -> Converted:
@@ -40,12 +44,16 @@ def torch_to_rnnjax(
     All layers, both directions and projections come along. PyTorch's two biases are summed, but
     for the GRU's `b_hn`. Its modules give a `stack`, whose carries are `h_0` and `c_0` by layer
     and direction; `nn.LSTMCell` and the like give a cell. Ours is time-major, as PyTorch's is
-    without `batch_first`.
+    without `batch_first`. Given an `order`, the parts of a whole model become one `stack`.
 
     Args:
-        source: the module, or its state dict, or any mapping of names to arrays or tensors.
-            PyTorch need not be installed for the latter.
+        source: the module, or its state dict, or any mapping of names to arrays or tensors, or
+            the path of a file of safetensors. PyTorch need not be installed for the last two.
         prefix: where the network's names begin in a larger state dict, such as `"encoder.gru"`.
+        order: the names of the parts of a whole model from bottom to top, such as
+            `("embed", "lstm", "head")`: recurrent modules, `nn.Embedding`, `nn.Linear`, and where
+            `source` is the module also dropout and activations. None means that `source` is one
+            recurrent module.
         nonlinearity: of an `nn.RNN`; None where the module says it, or where there is none.
         dtype: of the params; None keeps that of the weights.
 
@@ -53,9 +61,10 @@ def torch_to_rnnjax(
         The layer or cell, its params, and the report on every array.
 
     Raises:
+        OSError: for a path of no file that can be read.
         TypeError: for what is neither module nor mapping, and arrays of other kinds.
-        ValueError: for arrays that are missing, too many, or of shapes that do not fit, and for
-            an `nn.RNN` without its nonlinearity.
+        ValueError: for arrays that are missing, too many, or of shapes that do not fit, for an
+            `nn.RNN` without its nonlinearity, and for parts of a model that are something else.
 
     Example:
         >>> import jax, rnnjax
@@ -70,102 +79,17 @@ def torch_to_rnnjax(
         bias_hh_l0    (12,)    layers_0.b, layers_0.b_hn             its n block apart
     """
     function = "torch_to_rnnjax"
+    if order is not None:
+        return chain(function, source, order, prefix, nonlinearity, dtype)
     arrays = Arrays(function, "source", under(function, state_dict(source), prefix))
-    said = MODES.get(getattr(source, "mode", ""), getattr(source, "nonlinearity", None))
-    if nonlinearity is not None:
-        _checks.choice(function, "nonlinearity", nonlinearity, tuple(ACTIVATIONS))
-        if said not in (None, nonlinearity):
-            way_out = "leave it out"
-            _checks.refuse(
-                function, "nonlinearity", f"be {said!r} as in the module", nonlinearity, way_out
-            )
-    activation = ACTIVATIONS.get(nonlinearity or said or "")
+    activation = activation_of(function, source, nonlinearity)
+    arrays.notes += notes_of(source)
     if "weight_ih" in arrays:
-        params = read_way(arrays, "", "")
+        params = read_way(arrays, ("", ""), "")
         cell = cell_for(arrays, params, activation)
         return Converted(cell, as_params(function, params, dtype), arrays.finish())
-    layers, trees = [], []
-    while not layers or f"weight_ih_l{len(layers)}" in arrays:
-        k = len(layers)
-        both = f"weight_ih_l{k}_reverse" in arrays
-        target = f"layers_{k}."
-        ways = [
-            read_way(arrays, f"_l{k}{end}", target, way)
-            for end, way in ([("", "[0]"), ("_reverse", "[1]")] if both else [("", "")])
-        ]
-        layer, params = one_layer(cell_for(arrays, ways[0], activation), ways)
-        layers.append(layer)
-        trees.append(params)
-    return Converted(stack(*layers), as_params(function, tuple(trees), dtype), arrays.finish())
-
-
-def state_dict(source: Any) -> Any:
-    """The named tensors of a module; a mapping as it is."""
-    return source.state_dict() if hasattr(source, "state_dict") else source
-
-
-def under(function: str, named: Any, prefix: str) -> Any:
-    """The part of a state dict whose names begin with a prefix, without it."""
-    if not prefix or not hasattr(named, "items"):
-        return named
-    start = prefix.rstrip(".") + "."
-    part = {n.removeprefix(start): a for n, a in named.items() if n.startswith(start)}
-    if not part:
-        groups = sorted({n.rpartition(".")[0] for n in named if re.search(r"weight_ih(_l0)?$", n)})
-        way_out = f"there are {groups}" if groups else "no recurrent weights are there"
-        _checks.refuse(function, "prefix", "begin names of the state dict", repr(prefix), way_out)
-    return part
-
-
-def read_way(arrays: Arrays, end: str, target: str, way: str = "") -> Any:
-    """The params of one direction of one layer, whose names there have this end."""
-    here = lambda *names: ", ".join(f"{target}{name}{way}" for name in names)
-    w_ih = arrays.take(f"weight_ih{end}", (None, None), target=here("w_ih"), how="transposed").T
-    w_hh = arrays.take(
-        f"weight_hh{end}", (w_ih.shape[1], None), target=here("w_hh"), how="transposed"
-    ).T
-    wide, narrow = w_ih.shape[1], w_hh.shape[0]
-    projected = f"weight_hr{end}" in arrays
-    w_hr = None
-    if projected:
-        w_hr = arrays.take(
-            f"weight_hr{end}", (narrow, None), target=here("w_hr"), how="transposed"
-        ).T
-    width = narrow if w_hr is None else w_hr.shape[0]
-    num_gates = wide // width if width and wide % width == 0 else 0
-    if num_gates not in ((4,) if projected else (4, 3, 1)):
-        wanted = f"have 4, 3 or 1 times {width} rows"
-        arrays.refuse(f"weight_ih{end}", wanted, wide, "give an LSTM, a GRU or a simple RNN")
-    split = num_gates == 3
-    b = b_hn = None
-    if f"bias_ih{end}" in arrays:
-        b = arrays.take(f"bias_ih{end}", (wide,), target=here("b"), how="plus bias_hh")
-        target_hh = here("b", "b_hn") if split else here("b")
-        how = "its n block apart" if split else "plus bias_ih"
-        b_hh = arrays.take(f"bias_hh{end}", (wide,), target=target_hh, how=how)
-        if split:
-            b_hn = b_hh[2 * width :]
-            b_hh = np.concatenate([b_hh[: 2 * width], np.zeros_like(b_hn)])
-        b = b + b_hh
-    if w_hr is not None:
-        if b is None:
-            arrays.notes.append(f"{here('b')} is zero: there is no bias there")
-            b = np.zeros_like(w_ih[0])
-        return ProjectedLSTMParams(w_ih, w_hh, w_hr, b)
-    if num_gates == 4:
-        return LSTMParams(w_ih, w_hh, b)
-    return GRUParams(w_ih, w_hh, b, b_hn) if split else ElmanParams(w_ih, w_hh, b)
-
-
-def cell_for(arrays: Arrays, params: Any, activation: Any) -> Cell:
-    """The cell of these params; weights do not tell the nonlinearity of an Elman cell."""
-    if not isinstance(params, ElmanParams):
-        return cell_of(params)
-    if activation is None:
-        way_out = "its weights do not tell: look at the module's constructor"
-        wanted = "be 'tanh' or 'relu' for an nn.RNN"
-        _checks.refuse(arrays.function, "nonlinearity", wanted, None, way_out)
-    return cell_of(params, activation=activation)
+    layers, trees = zip(*read_levels(arrays, activation), strict=True)
+    return Converted(stack(*layers), as_params(function, trees, dtype), arrays.finish())
 
 
 def rnnjax_to_torch(layer: Cell | Layer, params: PyTree) -> Foreign:

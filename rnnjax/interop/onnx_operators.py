@@ -1,0 +1,338 @@
+"""Weights of ONNX's operators LSTM, GRU and RNN."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax import _checks
+from rnnjax._typing import PyTree
+from rnnjax.cells.base import Cell
+from rnnjax.interop.arrays import Arrays
+from rnnjax.interop.assemble import Reading, as_params, cell_of, one_layer
+from rnnjax.interop.onnx_graph import Operator, attributes_of, is_graph, is_node, operators_of
+from rnnjax.interop.onnx_layout import (
+    ACTIVATIONS,
+    OPERATORS,
+    ORDERS,
+    USUAL,
+    activation_names,
+    pack,
+    unpack,
+)
+from rnnjax.interop.report import Converted, Foreign, Report, Row
+from rnnjax.sequence.layer import Layer, recurrent
+from rnnjax.sequence.merge import concatenate, pair
+from rnnjax.sequence.stack import stack
+
+FUNCTION = "onnx_to_rnnjax"
+ATTRIBUTES = (
+    "hidden_size",
+    "direction",
+    "activations",
+    "activation_alpha",
+    "activation_beta",
+    "clip",
+    "input_forget",
+    "linear_before_reset",
+    "layout",
+)
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+ALPHA = {"Elu": 1.0, "LeakyRelu": 0.01}  # as ours have it; the others take none
+HOW = {
+    "W": ("w_ih", "transposed, gates in our order"),
+    "R": ("w_hh", "transposed, gates in our order"),
+    "B": ("b", "both halves summed"),
+    "P": ("p", "in our order"),
+    "initial_h": ("initial.h", "as it is"),
+    "initial_c": ("initial.c", "as it is"),
+}
+
+
+def onnx_to_rnnjax(
+    source: Any,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    initializers: Mapping[str, Any] | None = None,
+    dtype: Any = None,
+) -> Converted:
+    """Bring operators LSTM, GRU or RNN of ONNX here; the outputs are equal.
+
+    All directions and both resets come along, peepholes and `input_forget` too, and the
+    activations that our cells can have. Of two biases the sum comes, but for the GRU's `b_hn`.
+    Initial states that are weights become a learned initial carry.
+
+    Args:
+        source: arrays by the names of the operator's inputs (`W`, `R`, and if they are there `B`,
+            `P`, `initial_h`, `initial_c`); or a node; or a model or graph that is a chain of such
+            nodes. The package onnx is needed only for the last two.
+        attributes: of the operator, where `source` is arrays; those left out have ONNX's
+            defaults, so `{}` is an answer. `op_type` may be among them, which is told by the
+            shapes as well. None for nodes and models, which say theirs.
+        initializers: where `source` is a node, the arrays that its inputs name.
+        dtype: of the params; None keeps that of the weights.
+
+    Returns:
+        A layer (a `stack` of a chain), its params, and the report on every array. Its outputs are
+        ONNX's with both directions concatenated.
+
+    Raises:
+        ImportError: if onnx is needed and not installed.
+        TypeError: for what is none of these, and arrays of other kinds.
+        ValueError: for missing arrays and shapes that do not fit, attributes that contradict them,
+            clipping, activations that are not ours, and graphs that do something else as well.
+
+    Example:
+        >>> import jax, rnnjax
+        >>> from rnnjax.interop import onnx_to_rnnjax, rnnjax_to_onnx
+        >>> cell = rnnjax.gru(4)
+        >>> there = rnnjax_to_onnx(cell, cell.init(jax.random.key(0), 3))
+        >>> print(onnx_to_rnnjax(there.weights, attributes=there.options).report)
+        array there  shape       here     how
+        W            (1, 12, 3)  w_ih     transposed, gates in our order
+        R            (1, 12, 4)  w_hh     transposed, gates in our order
+        B            (1, 24)     b, b_hn  both halves summed, but for the last block
+    """
+    operators = read(source, attributes, initializers)
+    layers, trees, rows, notes = [], [], [], []
+    for k, operator in enumerate(operators):
+        target = f"layers_{k}." if len(operators) > 1 else ""
+        layer, params, report = convert(operator, target)
+        layers.append(layer)
+        trees.append(params)
+        rows += report.rows
+        notes += report.notes
+    report = Report(tuple(rows), tuple(notes))
+    if len(layers) == 1:
+        return Converted(layers[0], as_params(FUNCTION, trees[0], dtype), report)
+    return Converted(stack(*layers), as_params(FUNCTION, tuple(trees), dtype), report)
+
+
+def read(source: Any, attributes: Any, initializers: Any) -> list[Operator]:
+    """The operators of a source of any kind, from bottom to top."""
+    if is_graph(source) or is_node(source):
+        if attributes is not None:
+            way_out = "leave it out"
+            wanted = "be None where the node says its own"
+            _checks.refuse(FUNCTION, "attributes", wanted, _checks.describe(attributes), way_out)
+        return operators_of(FUNCTION, source, initializers)
+    if attributes is None:
+        way_out = "the arrays do not tell: {} stands for ONNX's defaults"
+        wanted = "be the attributes of the operator"
+        _checks.refuse(FUNCTION, "attributes", wanted, None, way_out)
+    return [Operator("source", "", source, attributes_of(FUNCTION, attributes))]
+
+
+def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
+    """The layer of one operator, its params of NumPy, and the report."""
+    arrays = Arrays(FUNCTION, operator.name, operator.arrays)
+    arrays.notes += operator.notes
+    op_type = operator.op_type or operator.attributes.get("op_type") or told(arrays)
+    if op_type not in ORDERS:
+        way_out = "the rest of a model has no place here"
+        _checks.refuse(FUNCTION, "op_type", f"be one of {list(ORDERS)}", repr(op_type), way_out)
+    attributes = {k: v for k, v in operator.attributes.items() if k != "op_type"}
+    taken = take(arrays, op_type, attributes, target)
+    check_attributes(arrays, op_type, attributes, taken)
+    names = activations(arrays.argument, op_type, attributes, len(taken["W"]))
+    if names != USUAL[op_type] and ("P" in taken or attributes.get("input_forget")):
+        what = "peepholes" if "P" in taken else "input_forget=1"
+        way_out = "our cell of this kind has no others"
+        wanted = f"have the usual activations with {what}"
+        _checks.refuse(FUNCTION, operator.name, wanted, names, way_out)
+    ways = unpack(op_type, taken, attributes)
+    after = op_type == "GRU" and attributes.get("linear_before_reset")
+    cell = cell_of(
+        ways[0],
+        activation=ACTIVATIONS[names[-1]],
+        gate_activation=ACTIVATIONS[names[0]] if op_type != "RNN" else jax.nn.sigmoid,
+        reset="after" if after or op_type != "GRU" else "before",
+    )
+    layer, params = one_layer(cell, ways)
+    if isinstance(layer, Cell):
+        layer = recurrent(layer, reverse=attributes.get("direction") == "reverse")
+    return layer, params, arrays.finish()
+
+
+def told(arrays: Arrays) -> str:
+    """The operator that arrays belong to, by the number of gates."""
+    w, r = (arrays.left.get(name, np.zeros((0, 0, 0))) for name in "WR")
+    rows, width = w.shape[1:2], r.shape[-1:]
+    for op_type, order in ORDERS.items():
+        if rows and width and width[0] and rows[0] == len(order) * width[0]:
+            return op_type
+    if rows and width and rows[0] and width[0]:
+        wanted = f"have 4, 3 or 1 times {width[0]} rows, as R says"
+        arrays.refuse("W", wanted, rows[0], "give the W and R of one operator")
+    return "LSTM"  # whose missing arrays will be named
+
+
+def take(
+    arrays: Arrays, op_type: str, attributes: dict[str, Any], target: str
+) -> dict[str, np.ndarray]:
+    """The arrays of the operator by the names of its inputs, of shapes that fit."""
+    num_gates = len(ORDERS[op_type])
+    after = op_type == "GRU" and attributes.get("linear_before_reset")
+
+    def one(name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        field, how = HOW[name]
+        here = f"{target}{field}"
+        if name == "B" and after:
+            here, how = f"{here}, {target}b_hn", how + ", but for the last block"
+        return arrays.take(name, shape, target=here, how=how)
+
+    taken = {"W": one("W", (None, None, None))}
+    dirs, rows = taken["W"].shape[:2]
+    if dirs not in (1, 2):
+        arrays.refuse("W", "have 1 or 2 directions", dirs, "they stand on its first axis")
+    taken["R"] = one("R", (dirs, rows, None))
+    width = taken["R"].shape[2]
+    if rows != num_gates * width:
+        wanted = f"have {num_gates} times {width} rows for {op_type}"
+        arrays.refuse("W", wanted, rows, "give the W and R of one operator")
+    if "B" in arrays:
+        taken["B"] = one("B", (dirs, 2 * rows))
+    if "P" in arrays and op_type == "LSTM":
+        taken["P"] = one("P", (dirs, 3 * width))
+    states = ("initial_h", "initial_c") if op_type == "LSTM" else ("initial_h",)
+    for name in states:
+        if name in arrays:
+            batch_first = bool(attributes.get("layout"))
+            shape = (None, dirs, width) if batch_first else (dirs, None, width)
+            array = np.moveaxis(one(name, shape), 1, 0) if batch_first else one(name, shape)
+            if array.shape[1] == 0 or (array != array[:, :1]).any():
+                way_out = "leave it out, and give it as the carry of a run"
+                wanted = "be the same for the whole batch"
+                arrays.refuse(name, wanted, "rows that differ", way_out)
+            taken[name] = array[:, :1]
+    given = [name for name in states if name in taken]
+    for name in states if given else ():
+        taken.setdefault(name, np.zeros_like(taken[given[0]]))
+    return taken
+
+
+def check_attributes(
+    arrays: Arrays, op_type: str, attributes: dict[str, Any], taken: dict[str, np.ndarray]
+) -> None:
+    """Refuse attributes that contradict the arrays, or that no cell of ours can follow."""
+    where = lambda name: f"{arrays.argument}.{name}"
+    for name in attributes:
+        if name not in ATTRIBUTES:
+            way_out = "leave it out"
+            wanted = f"be an attribute of {op_type}"
+            _checks.refuse(FUNCTION, where(name), wanted, repr(attributes[name]), way_out)
+    dirs, _, width = taken["R"].shape
+    direction = attributes.get("direction")
+    if direction is None and dirs == 1:
+        direction = "forward"
+    if DIRECTIONS.get(direction or "") != dirs:
+        way_out = "the first axis of W counts directions"
+        wanted = f"fit {dirs} direction{'s' * (dirs > 1)}"
+        _checks.refuse(FUNCTION, where("direction"), wanted, repr(direction), way_out)
+    if attributes.get("hidden_size", width) != width:
+        wanted, got = f"be {width}, as R says", attributes["hidden_size"]
+        _checks.refuse(FUNCTION, where("hidden_size"), wanted, got, "leave it out")
+    if attributes.get("clip") is not None:
+        way_out = "our cells do not clip: export the model without"
+        _checks.refuse(FUNCTION, where("clip"), "be left out", attributes["clip"], way_out)
+    if attributes.get("input_forget"):
+        if "P" in taken:
+            way_out = "our coupled_lstm has no peepholes, and our peephole_lstm is not coupled"
+            _checks.refuse(FUNCTION, where("input_forget"), "be 0 with peepholes", 1, way_out)
+        arrays.notes.append(f"{arrays.argument}: f = 1 - i there; its weights of f are not used")
+    if attributes.get("layout"):
+        note = f"{arrays.argument}: layout=1 has the batch first; here time is first"
+        arrays.notes.append(note)
+    if ("P" in taken or attributes.get("input_forget")) and "B" not in taken:
+        arrays.notes.append(f"{arrays.argument}: b is zero, there is no B")
+
+
+def activations(where: str, op_type: str, attributes: dict[str, Any], dirs: int) -> list[str]:
+    """The activations of one direction, as the table spells them; refuses those that we lack."""
+    refuse = lambda name, wanted, got, way_out: _checks.refuse(
+        FUNCTION, f"{where}.{name}", wanted, got, way_out
+    )
+    usual = USUAL[op_type]
+    given = [str(name) for name in attributes.get("activations") or usual * dirs]
+    spelt = {name.lower(): name for name in ACTIVATIONS}
+    lacking = sorted({name for name in given if name.lower() not in spelt})
+    if lacking:
+        way_out = "no cell of ours has that function"
+        refuse("activations", f"be some of {list(ACTIVATIONS)}", lacking, way_out)
+    names = [spelt[name.lower()] for name in given]
+    if len(names) != len(usual) * dirs:
+        refuse("activations", f"be {len(usual) * dirs} names", len(names), "see ONNX's operator")
+    first = names[: len(usual)]
+    if dirs == 2 and names[len(usual) :] != first:
+        way_out = "both directions are one cell here"
+        refuse("activations", "be the same for both directions", given, way_out)
+    if op_type == "LSTM" and first[1] != first[2]:
+        way_out = "our lstm has one activation for both"
+        refuse("activations", "be the same for g and h", given, way_out)
+    alpha = [ALPHA[name] for name in names if name in ALPHA]
+    for name, wanted in (("activation_alpha", alpha), ("activation_beta", [])):
+        got = attributes.get(name)
+        if got and not (len(got) == len(wanted) and np.allclose(got, wanted, rtol=1e-6)):
+            refuse(name, f"be {wanted}", list(got), "our functions have no other")
+    return first
+
+
+def rnnjax_to_onnx(layer: Cell | Layer, params: PyTree) -> Foreign:
+    """Write one recurrent level as the inputs and attributes of ONNX's LSTM, GRU or RNN.
+
+    An `lstm`, `peephole_lstm` or `coupled_lstm` becomes an LSTM, a `gru` of either reset a GRU, an
+    `elman` an RNN. The bias goes to the first half of `B`, with zeros in the second but for the
+    GRU's `b_hn`. The operator keeps both directions apart, on the second axis of its output.
+
+    Args:
+        layer: a cell, or a layer of one cell in either direction or both.
+        params: of `layer`.
+
+    Returns:
+        Arrays by the names of the operator's inputs (`W`, `R`, `B`, `P`, and `initial_h` and
+        `initial_c` with a batch of 1 where the carry is learned), its attributes with `op_type`
+        among them, and the report.
+
+    Raises:
+        TypeError: if `layer` is none, or the params are of another.
+        ValueError: for more than one level, and for what the operators cannot be: other cells,
+            activations and merges.
+
+    Example:
+        >>> import jax, rnnjax
+        >>> layer = rnnjax.bidirectional(rnnjax.lstm(5))
+        >>> there = rnnjax.interop.rnnjax_to_onnx(layer, layer.init(jax.random.key(0), 3))
+        >>> there.options
+        {'op_type': 'LSTM', 'hidden_size': 5, 'direction': 'bidirectional'}
+        >>> there.weights["W"].shape
+        (2, 20, 3)
+    """
+    reading = Reading("rnnjax_to_onnx", layer, params)
+    first, *more = reading.parts
+    if more:
+        way_out = "convert each level by itself; rnnjax.export.to_onnx writes whole models"
+        got = f"{len(reading.parts)} of them"
+        _checks.refuse("rnnjax_to_onnx", "layer", "be one level", got, way_out)
+    level = reading.level(first, tuple(OPERATORS), usual=False)
+    if first.merge not in (None, concatenate, pair):
+        got = getattr(first.merge, "__name__", first.merge)
+        reading.refuse(first, "concatenate its directions", got, "merge after it")
+    if None in activation_names(level.kind, first.options):
+        wanted = f"have activations among {list(ACTIVATIONS)}"
+        reading.refuse(first, wanted, "another", "train with one of these")
+    weights, attributes = pack(level.kind, level.directions, first.options, reverse=first.reverse)
+    if "initial_h" in weights:
+        note = f"{level.where}: expand the batch axis of the initial states to that of a run"
+        reading.notes.append(note)
+    rows = []
+    for name, array in weights.items():
+        field, _ = HOW[name]
+        how = "transposed, gates in their order" if name in "WR" else "as it is"
+        if name in "BP":
+            how = "gates in their order"
+        if name == "B" and getattr(level.directions[0], "b_hn", None) is not None:
+            field, how = "b, b_hn", how + ", b_hn in the last block"
+        rows.append(Row(name, array.shape, field, how))
+    options = {"op_type": OPERATORS[level.kind], **attributes}
+    return Foreign(weights, options, Report(tuple(rows), tuple(reading.notes)))

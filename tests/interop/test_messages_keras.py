@@ -1,0 +1,358 @@
+"""What cannot come from Keras or go there, and what the user is told; without Keras."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from messages import TYPE, VALUE, check_five_parts, table
+from registry import random_params
+
+import rnnjax
+from rnnjax.interop import keras_to_rnnjax, rnnjax_to_keras
+
+
+def zeros(*shape):
+    return np.zeros(shape, "float32")
+
+
+def data(class_name, weights=(), **config):
+    """A layer as Keras's files hold it, and its weights."""
+    return {"class_name": class_name, "config": config, "weights": list(weights)}
+
+
+def arrays(gates=4, below=3, width=4):
+    return [zeros(below, gates * width), zeros(width, gates * width), zeros(gates * width)]
+
+
+def lstm(below=3, **config):
+    return data("LSTM", arrays(below=below), **({"return_sequences": True} | config))
+
+
+def both_ways(layer, **config):
+    return data("Bidirectional", 2 * layer["weights"], layer=layer, **config)
+
+
+def there(layer):
+    return rnnjax_to_keras(layer, random_params(layer, 3))
+
+
+FLATTEN = (
+    "source['layers_1']` must be a layer that has an equal here, got Flatten; here each step is "
+    "answered by itself: pool with rnnjax.train.both_ends or others."
+)
+FROM = {
+    "no layer": (
+        lambda: keras_to_rnnjax(3),
+        TYPE,
+        "source` must be a layer or a list, got int 3; give a layer, a list of layers, or what "
+        "get_weights() returns.",
+    ),
+    "arrays without a kind": (
+        lambda: keras_to_rnnjax(arrays()),
+        VALUE,
+        "kind` must be one of ['lstm', 'gru', 'simple_rnn'] for arrays, got None; the arrays do "
+        "not tell.",
+    ),
+    "another kind": (
+        lambda: keras_to_rnnjax(arrays(), kind="LSTM"),
+        VALUE,
+        "kind` must be one of ['lstm', 'gru', 'simple_rnn'], got 'LSTM'; choose one of these.",
+    ),
+    "a layer with a kind": (
+        lambda: keras_to_rnnjax(lstm(), kind="lstm"),
+        VALUE,
+        "kind` must be None where layers say theirs, got 'lstm'; leave it out.",
+    ),
+    "five arrays": (
+        lambda: keras_to_rnnjax(arrays() + arrays()[:2], kind="lstm"),
+        VALUE,
+        "source` must be what get_weights() returns, got 5 arrays; give those of one layer: 2 or "
+        "3 arrays a direction.",
+    ),
+    "two directions without a merge": (
+        lambda: keras_to_rnnjax(2 * arrays(), kind="lstm"),
+        VALUE,
+        "options['merge_mode']` must be one of ['concat', 'sum', 'mul', 'ave', None], got None; "
+        "these are the arrays of two directions, which do not tell.",
+    ),
+    "a gru without bias": (
+        lambda: keras_to_rnnjax(arrays(3)[:2], kind="gru"),
+        VALUE,
+        "options['reset_after']` must be True or False, got None; without a bias the arrays do "
+        "not tell.",
+    ),
+    "a reset that contradicts the bias": (
+        lambda: keras_to_rnnjax(arrays(3), kind="gru", options={"reset_after": True}),
+        VALUE,
+        "source['bias']` must have shape (2, 12), got (12,); give the arrays of one network as "
+        "they are.",
+    ),
+    "arrays of another kind": (
+        lambda: keras_to_rnnjax(arrays(3), kind="lstm"),
+        VALUE,
+        "source['recurrent_kernel']` must have 4 times 4 columns for LSTM, got 12; give the "
+        "arrays of one layer in the order of get_weights().",
+    ),
+    "whole numbers": (
+        lambda: keras_to_rnnjax([np.zeros((3, 16), int), *arrays()[1:]], kind="lstm"),
+        TYPE,
+        "source[0]` must be an array of floats, got int64 of shape (3, 16); give the array of "
+        "weights itself.",
+    ),
+    "not built": (
+        lambda: keras_to_rnnjax(data("LSTM", units=4)),
+        VALUE,
+        "source` must have 3 arrays for LSTM, got 0; build the layers first, and give all of "
+        "their weights.",
+    ),
+    "other units": (
+        lambda: keras_to_rnnjax(lstm(units=5)),
+        VALUE,
+        "source['recurrent_kernel']` must have shape (5, any), got (4, 16); give the arrays of "
+        "one network as they are.",
+    ),
+    "another activation": (
+        lambda: keras_to_rnnjax(lstm(activation="gelu")),
+        VALUE,
+        "source` must have another activation, got 'gelu'; no function of JAX is known to equal "
+        "it.",
+    ),
+    "gates of one's own": (
+        lambda: keras_to_rnnjax(
+            [lstm(recurrent_activation={"class_name": "function", "config": "steps"})]
+        ),
+        VALUE,
+        "source['layers_0']` must have another recurrent_activation, got 'steps'; no function of "
+        "JAX is known to equal it.",
+    ),
+    "an activation that is a layer": (
+        lambda: keras_to_rnnjax(lstm(activation={"class_name": "LeakyReLU", "config": {}})),
+        VALUE,
+        "source` must have another activation, got 'LeakyReLU'; no function of JAX is known to "
+        "equal it.",
+    ),
+    "outputs in the order of reading": (
+        lambda: keras_to_rnnjax(lstm(go_backwards=True)),
+        VALUE,
+        "source` must go forwards, or return its last output alone, got go_backwards, which "
+        "leaves its outputs in the order of reading; turn the sequences around yourself.",
+    ),
+    "the last output in the middle": (
+        lambda: keras_to_rnnjax([lstm(return_sequences=False), lstm(below=4, name="top")]),
+        VALUE,
+        "source['top']` must have a sequence to read, got only the last output of 'layers_0'; "
+        "give return_sequences=True below.",
+    ),
+    "both last outputs below a head": (
+        lambda: keras_to_rnnjax(
+            [both_ways(lstm(return_sequences=False)), data("Dense", [zeros(8, 2), zeros(2)])]
+        ),
+        VALUE,
+        "source['layers_1']` must have nothing below that ends, got Bidirectional 'layers_0' "
+        "without return_sequences; convert the layers up to there, and those above it by "
+        "themselves.",
+    ),
+    "two outputs below a head": (
+        lambda: keras_to_rnnjax([both_ways(lstm(), merge_mode=None), data("ReLU")]),
+        VALUE,
+        "source['layers_1']` must have nothing below that ends, got Bidirectional 'layers_0' with "
+        "two outputs; convert the layers up to there, and those above it by themselves.",
+    ),
+    "another merge": (
+        lambda: keras_to_rnnjax(both_ways(lstm(), merge_mode="max")),
+        VALUE,
+        "source` must merge by one of ['concat', 'sum', 'mul', 'ave', None], got 'max'; see "
+        "Keras's manual.",
+    ),
+    "directions that differ": (
+        lambda: keras_to_rnnjax(both_ways(lstm(), backward_layer=lstm(activation="relu"))),
+        VALUE,
+        "source` must have the same options both ways, got a backward_layer of another kind; both "
+        "directions are one cell here.",
+    ),
+    "a first direction that goes backwards": (
+        lambda: keras_to_rnnjax(both_ways(lstm(go_backwards=True))),
+        VALUE,
+        "source` must have a first layer that goes forwards, got go_backwards; exchange the two "
+        "layers.",
+    ),
+    "a flattening": (lambda: keras_to_rnnjax([lstm(), data("Flatten")]), VALUE, FLATTEN),
+    "a model that branches": (
+        lambda: keras_to_rnnjax(data("Functional")),
+        VALUE,
+        "source` must be a layer that has an equal here, got Functional; give its layers in order "
+        "as a list.",
+    ),
+    "normalisation": (
+        lambda: keras_to_rnnjax([lstm(), data("LayerNormalization", name="norm")]),
+        VALUE,
+        "source['norm']` must be a layer that has an equal here, got LayerNormalization; convert "
+        "the layers below and above it by themselves.",
+    ),
+    "a cell of one's own": (
+        lambda: keras_to_rnnjax(data("RNN", cell={"class_name": "MyCell", "config": {}})),
+        VALUE,
+        "source` must have cells among ['LSTMCell', 'GRUCell', 'SimpleRNNCell'], got MyCell; "
+        "write that cell in rnnjax.",
+    ),
+    "something else at every step": (
+        lambda: keras_to_rnnjax([data("TimeDistributed", layer=data("Conv1D"))]),
+        VALUE,
+        "source['layers_0']` must have a Dense, an activation or noise inside, got Conv1D; "
+        "convert the layers below and above it by themselves.",
+    ),
+    "a leaky relu": (
+        lambda: keras_to_rnnjax([lstm(), data("ReLU", negative_slope=0.1)]),
+        VALUE,
+        "source['layers_1']` must be ReLU with its usual options, got {'negative_slope': 0.1}; "
+        "write that function as a layer of its own.",
+    ),
+    "noise alone": (
+        lambda: keras_to_rnnjax([data("Dropout", rate=0.5)]),
+        VALUE,
+        "source` must have a layer with something to do, got none; give more of the model.",
+    ),
+    "no cells": (
+        lambda: keras_to_rnnjax(data("RNN", cell=[])),
+        VALUE,
+        "source` must have cells, got none; give what get_config() returns.",
+    ),
+    "a config of another kind": (
+        lambda: keras_to_rnnjax(data("Bidirectional", layer={"class_name": "GRU", "config": 3})),
+        TYPE,
+        "source` must have names and values as its config, got int 3; give what get_config() "
+        "returns.",
+    ),
+    "a layer of another kind": (
+        lambda: keras_to_rnnjax(data("Sequential", layers=["gru"])),
+        TYPE,
+        "source['layers_0']` must have names and values as its config, got str 'gru'; give what "
+        "get_config() returns.",
+    ),
+    "options of another kind": (
+        lambda: keras_to_rnnjax(arrays(), kind="lstm", options=["relu"]),
+        TYPE,
+        "options` must be names and values, got list ['relu']; such as {'activation': 'relu'}.",
+    ),
+    "a stranger among layers": (
+        lambda: keras_to_rnnjax([lstm(), 3]),
+        TYPE,
+        "source` must hold layers of Keras, got int 3; give built layers, or mappings with "
+        "class_name, config and weights.",
+    ),
+}
+TO = {
+    "another cell": (
+        lambda: there(rnnjax.mgu(4)),
+        VALUE,
+        "layer` must be one of ['lstm', 'gru', 'elman', 'embedding', 'dense', 'pointwise', "
+        "'bidirectional'], got mgu; convert the other layers without it.",
+    ),
+    "another activation": (
+        lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.elman(4, activation=jnp.sin))),
+        VALUE,
+        "layer.layers_1` must have as activation one of Keras's, got sin; Keras has tanh, sigmoid, "
+        "relu, linear, softmax, relu6, elu, selu, silu, swish, mish, softplus, softsign, "
+        "exponential, log_sigmoid, hard_sigmoid, hard_silu, hard_tanh.",
+    ),
+    "backwards": (
+        lambda: there(rnnjax.recurrent(rnnjax.lstm(4), reverse=True)),
+        VALUE,
+        "layer` must read forwards, got reverse=True; make it bidirectional, or turn the sequence "
+        "around yourself.",
+    ),
+    "another merge": (
+        lambda: there(rnnjax.bidirectional(rnnjax.lstm(4), merge=jnp.maximum)),
+        VALUE,
+        "layer` must merge by concatenate, add, multiply, average or pair, got maximum; merge "
+        "after it.",
+    ),
+    "both ways inside both ways": (
+        lambda: there(rnnjax.bidirectional(rnnjax.stack(rnnjax.bidirectional(rnnjax.lstm(4))))),
+        VALUE,
+        "layer.layers_0` must read one way inside a bidirectional layer, got bidirectional; stack "
+        "bidirectional layers.",
+    ),
+}
+CASES = table(keras_to_rnnjax=FROM, rnnjax_to_keras=TO)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(name):
+    call, error, message = CASES[name]
+    message = f"{name.partition(':')[0]}: `{message}"
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+    check_five_parts(message)
+
+
+def test_notes():
+    _, _, report = keras_to_rnnjax(
+        [
+            data("Masking", mask_value=0.0),
+            lstm(dropout=0.1, recurrent_dropout=0.2, stateful=True, dtype="mixed_bfloat16"),
+            data("GaussianNoise", stddev=0.3, name="noise"),
+            lstm(below=4, return_sequences=False),
+        ]
+    )
+    assert report.notes == (
+        "layers_0: skips steps where all features are 0.0, whatever the layers below skip; give "
+        "lengths=, or mask= that is False there",
+        "layers_1: computes in bfloat16 there; here in the dtype of weights and inputs",
+        "layers_1: without dropout 0.1, which is off at inference",
+        "layers_1: without recurrent_dropout 0.2, which is off at inference",
+        "layers_1: is stateful there; here hand the carry on yourself",
+        "noise: without GaussianNoise 0.3, which is off at inference",
+        "layers_3: hands on its last output only; take it at the end, "
+        "rnnjax.last_output(ys, lengths)",
+    )
+
+
+LAYERS = {
+    "model": lambda: rnnjax.stack(
+        rnnjax.embedding(7, 3),
+        rnnjax.bidirectional(rnnjax.gru(4), merge=rnnjax.merge.average),
+        jax.nn.relu,
+        rnnjax.elman(2, activation=jax.nn.softplus, bias=False),
+        rnnjax.dense(5, activation=jax.nn.softmax),
+        rnnjax.dense(2, bias=False),
+    ),
+    "cells both ways": lambda: rnnjax.bidirectional(
+        rnnjax.stack(rnnjax.lstm(4), rnnjax.gru(2, reset="before")), merge=rnnjax.merge.pair
+    ),
+    "lstm": lambda: rnnjax.lstm(4, gate_activation=jax.nn.hard_sigmoid, activation=jnp.tanh),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_round_trip_from_plain_data(name):
+    layer = LAYERS[name]()
+    params = random_params(layer, None if name == "model" else 3)
+    there = rnnjax_to_keras(layer, params)
+    again = keras_to_rnnjax(there.options | {"weights": there.weights})
+    assert jax.tree.structure(again.params) == jax.tree.structure(params)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, params, again.params))
+    back = rnnjax_to_keras(again.layer, again.params)
+    assert back.options == there.options
+    for ours, theirs in zip(back.weights, there.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {row.source for row in again.report.rows} == {row.source for row in there.report.rows}
+
+
+def test_arrays_alone():
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=array.shape).astype("float32") for array in arrays(1)]
+    options = {"activation": "relu", "merge_mode": "sum"}
+    _, params, report = keras_to_rnnjax(2 * weights, kind="simple_rnn", options=options)
+    np.testing.assert_array_equal(params.w_ih, np.stack([weights[0]] * 2))
+    assert report.notes == ("arrays alone: with activation 'relu'",)
+
+
+def test_a_cell_stays_a_cell():
+    cell = keras_to_rnnjax(data("GRUCell", [*arrays(3)[:2], zeros(2, 12)])).layer
+    assert isinstance(cell, rnnjax.Cell) and cell.out_features == 4
+    both = {"cells": [data("LSTMCell"), data("LSTMCell")]}
+    stacked = data("StackedRNNCells", arrays() + arrays(below=4), **both)
+    assert isinstance(keras_to_rnnjax(stacked).layer, rnnjax.Layer)

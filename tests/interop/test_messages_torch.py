@@ -1,0 +1,274 @@
+"""What cannot come from PyTorch or go there, and what the user is told; without PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from messages import TYPE, VALUE, check_five_parts, table
+from registry import random_params
+
+import rnnjax
+from rnnjax.interop import rnnjax_to_torch, torch_to_rnnjax
+
+
+def zeros(*shape):
+    return np.zeros(shape, "float32")
+
+
+def state(gates=4, width=4, below=3, start="", end="_l0"):
+    """One direction of one layer."""
+    return {
+        f"{start}weight_ih{end}": zeros(gates * width, below),
+        f"{start}weight_hh{end}": zeros(gates * width, width),
+        f"{start}bias_ih{end}": zeros(gates * width),
+        f"{start}bias_hh{end}": zeros(gates * width),
+    }
+
+
+def model(**more):
+    """Of an embedding, an LSTM and a head."""
+    return {
+        "embed.weight": zeros(9, 3),
+        **state(start="lstm."),
+        "head.weight": zeros(2, 4),
+        "head.bias": zeros(2),
+        **more,
+    }
+
+
+def there(layer):
+    return rnnjax_to_torch(layer, random_params(layer, 3))
+
+
+ORDER = ("embed", "lstm", "head")
+FROM = {
+    "no mapping": (
+        lambda: torch_to_rnnjax([zeros(2)]),
+        TYPE,
+        "source` must be a mapping, got list [array([0., 0.], dtype=float32)]; give names and "
+        "arrays, such as a state dict.",
+    ),
+    "whole numbers": (
+        lambda: torch_to_rnnjax(state() | {"weight_ih_l0": np.zeros((16, 3), int)}),
+        TYPE,
+        "source['weight_ih_l0']` must be an array of floats, got int64 of shape (16, 3); give the "
+        "array of weights itself.",
+    ),
+    "nothing": (
+        lambda: torch_to_rnnjax({}),
+        VALUE,
+        "source['weight_ih_l0']` must be there, got nothing more; give all arrays of the network.",
+    ),
+    "one bias": (
+        lambda: torch_to_rnnjax({k: a for k, a in state().items() if k != "bias_hh_l0"}),
+        VALUE,
+        "source['bias_hh_l0']` must be there, got nothing more; give all arrays of the network.",
+    ),
+    "too many": (
+        lambda: torch_to_rnnjax(state() | {"norm.weight": zeros(3)}),
+        VALUE,
+        "source['norm.weight']` must belong to the network, got (3,); leave it out, or convert "
+        "the part it belongs to by itself.",
+    ),
+    "a gap in the layers": (
+        lambda: torch_to_rnnjax(state() | state(below=4, end="_l2")),
+        VALUE,
+        "source['bias_hh_l2']` must belong to the network, got (16,); leave it out, or convert "
+        "the part it belongs to by itself.",
+    ),
+    "a layer that reads another width": (
+        lambda: torch_to_rnnjax(state() | state(below=5, end="_l1")),
+        VALUE,
+        "source['weight_ih_l1']` must have shape (any, 4), got (16, 5); give the arrays of one "
+        "network as they are.",
+    ),
+    "two gates": (
+        lambda: torch_to_rnnjax(state(gates=2)),
+        VALUE,
+        "source['weight_ih_l0']` must have 4, 3 or 1 times 4 rows, got 8; give an LSTM, a GRU or "
+        "a simple RNN.",
+    ),
+    "an unknown nonlinearity": (
+        lambda: torch_to_rnnjax(state(gates=1)),
+        VALUE,
+        "nonlinearity` must be 'tanh' or 'relu' for an nn.RNN, got None; its weights do not tell: "
+        "look at the module's constructor.",
+    ),
+    "another nonlinearity": (
+        lambda: torch_to_rnnjax(state(gates=1), nonlinearity="sigmoid"),
+        VALUE,
+        "nonlinearity` must be one of ['tanh', 'relu'], got 'sigmoid'; choose one of these.",
+    ),
+    "another prefix": (
+        lambda: torch_to_rnnjax(model(), prefix="decoder"),
+        VALUE,
+        "prefix` must begin names of the state dict, got 'decoder'; there are ['lstm'].",
+    ),
+    "a dtype that is off": (
+        lambda: torch_to_rnnjax(state(), dtype="float64"),
+        VALUE,
+        "dtype` must be of a dtype that JAX has switched on, got float64; call "
+        'jax.config.update("jax_enable_x64", True), or give dtype="float32".',
+    ),
+    "one name": (
+        lambda: torch_to_rnnjax(model(), order="lstm"),
+        TYPE,
+        "order` must be names of parts from bottom to top, got str 'lstm'; such as "
+        '("embed", "lstm", "head").',
+    ),
+    "a part without weights": (
+        lambda: torch_to_rnnjax(model(), order=("embed", "drop", "lstm", "head")),
+        VALUE,
+        "order['drop']` must begin names of weights, got 'drop'; arrays tell of ['embed', 'head', "
+        "'lstm']: leave out what has none.",
+    ),
+    "a table alone": (
+        lambda: torch_to_rnnjax({"embed.weight": zeros(9, 3)}, order=["embed"]),
+        VALUE,
+        "order['embed']` must be an Embedding or a Linear without bias, by its shape, got (9, 3) "
+        "below no features; both would fit: give the module instead.",
+    ),
+    "a part too few": (
+        lambda: torch_to_rnnjax(model(), order=("embed", "lstm")),
+        VALUE,
+        "source['head.bias']` must belong to the network, got (2,); leave it out, or convert the "
+        "part it belongs to by itself.",
+    ),
+    "an embedding that could be linear": (
+        lambda: torch_to_rnnjax(model(**{"embed.weight": zeros(3, 3)}), order=ORDER),
+        VALUE,
+        "order['embed']` must be an Embedding or a Linear without bias, by its shape, got (3, 3) "
+        "below 3 features; both would fit: give the module instead.",
+    ),
+    "an embedding of another width": (
+        lambda: torch_to_rnnjax(model(**{"embed.weight": zeros(9, 5)}), order=ORDER),
+        VALUE,
+        "order['embed']` must be an Embedding or a Linear without bias, by its shape, got (9, 5) "
+        "below 3 features; neither fits: name the parts from bottom to top.",
+    ),
+    "a head of another width": (
+        lambda: torch_to_rnnjax(model(**{"head.weight": zeros(2, 7)}), order=ORDER),
+        VALUE,
+        "source['head.weight']` must have shape (any, 4), got (2, 7); give the arrays of one "
+        "network as they are.",
+    ),
+}
+TO = {
+    "no layer": (
+        lambda: rnnjax_to_torch("lstm", ()),
+        TYPE,
+        "layer` must be a cell or a layer, got str 'lstm'; give what made the params, such as "
+        "rnnjax.lstm(8).",
+    ),
+    "another cell": (
+        lambda: there(rnnjax.peephole_lstm(4)),
+        VALUE,
+        "layer` must be one of ['lstm', 'projected_lstm', 'gru', 'elman'], got peephole_lstm; "
+        "convert it by hand.",
+    ),
+    "reset before": (
+        lambda: there(rnnjax.gru(4, reset="before")),
+        VALUE,
+        "layer` must reset after the product, got reset='before'; no weights make it equal.",
+    ),
+    "other gates": (
+        lambda: there(rnnjax.lstm(4, gate_activation=jax.nn.hard_sigmoid)),
+        VALUE,
+        "layer` must have sigmoid gates and tanh, as there, got another gate_activation; train "
+        "with the usual ones.",
+    ),
+    "another nonlinearity": (
+        lambda: there(rnnjax.elman(4, activation=jnp.sin)),
+        VALUE,
+        "layer` must have tanh or relu, got another activation; train with one of these.",
+    ),
+    "backwards": (
+        lambda: there(rnnjax.recurrent(rnnjax.lstm(4), reverse=True)),
+        VALUE,
+        "layer` must read forwards, got reverse=True; make it bidirectional, or turn the sequence "
+        "around yourself.",
+    ),
+    "a sum of directions": (
+        lambda: there(rnnjax.bidirectional(rnnjax.lstm(4), merge=rnnjax.merge.add)),
+        VALUE,
+        "layer` must concatenate its directions, got add; merge after it.",
+    ),
+    "layers that differ": (
+        lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5))),
+        VALUE,
+        "layer.layers_1` must be of one kind, width and direction with layers_0, got lstm; write "
+        "each layer to a module of its own.",
+    ),
+    "a head": (
+        lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.dense(2))),
+        VALUE,
+        "layer.layers_1` must be one of ['lstm', 'projected_lstm', 'gru', 'elman'], got dense; "
+        "convert it by hand.",
+    ),
+    "a wide projection": (
+        lambda: there(rnnjax.projected_lstm(4, out_features=4)),
+        VALUE,
+        "layer` must have out_features below 4, as PyTorch asks for, got 4; make it narrower.",
+    ),
+}
+CASES = table(torch_to_rnnjax=FROM, rnnjax_to_torch=TO)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(name):
+    call, error, message = CASES[name]
+    message = f"{name.partition(':')[0]}: `{message}"
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+    check_five_parts(message)
+
+
+class Module(dict):
+    """A module, as far as the converter looks."""
+
+    nonlinearity, batch_first, dropout = "relu", True, 0.25
+
+    def state_dict(self):
+        return dict(self)
+
+
+def test_a_module_that_says_otherwise():
+    with pytest.raises(ValueError) as caught:
+        torch_to_rnnjax(Module(state(gates=1)), nonlinearity="tanh")
+    assert str(caught.value) == (
+        "torch_to_rnnjax: `nonlinearity` must be 'relu' as in the module, got tanh; leave it out."
+    )
+
+
+def test_notes():
+    assert torch_to_rnnjax(Module(state())).report.notes == (
+        "batch_first=True there; here time is first",
+        "without dropout 0.25 between layers, which is off at inference",
+    )
+    layer = rnnjax.stack(rnnjax.lstm(4, learned_carry=True), rnnjax.lstm(4), dropout=0.5)
+    assert there(layer).report.notes == (
+        "layers_0: without dropout 0.5 between layers, which is off at inference",
+        "layers_1: without dropout 0.5 between layers, which is off at inference",
+        "layers_0: the learned initial carry has no place there; give layer.init_carry(params, x) "
+        "as the initial state",
+    )
+
+
+def test_a_model_from_its_names():
+    params = torch_to_rnnjax(model(), order=ORDER).params
+    assert [type(p).__name__ for p in params] == ["EmbeddingParams", "LSTMParams", "DenseParams"]
+    linear = model(**{"embed.weight": zeros(3, 9)})
+    params = torch_to_rnnjax(linear, order=ORDER).params
+    assert params[0].w.shape == (9, 3) and params[0].b is None
+
+
+def test_a_file(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file(model(**{"head.bias": np.ones(2, "float32")}), path)
+    for source in (path, str(path)):
+        np.testing.assert_array_equal(torch_to_rnnjax(source, order=ORDER).params[2].b, np.ones(2))
+    with pytest.raises(FileNotFoundError):
+        torch_to_rnnjax(tmp_path / "none")

@@ -1,0 +1,251 @@
+"""ONNX's recurrent operators here and back: equal outputs, and the same bits.
+
+ONNX Runtime computes in float32; in float64 there is the reference of the package onnx, which
+knows neither `input_forget` nor activations.
+"""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import random_params
+
+import rnnjax
+from rnnjax.interop import onnx_to_rnnjax, rnnjax_to_onnx
+
+MISSING = 'ONNX is missing: pip install -e ".[parity]"'
+onnx = pytest.importorskip("onnx", reason=MISSING)
+reference = pytest.importorskip("onnx.reference", reason=MISSING)
+onnxruntime = pytest.importorskip("onnxruntime", reason=MISSING)
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+PLAIN = {
+    "lstm": rnnjax.lstm,
+    "lstm, no bias": lambda n, **more: rnnjax.lstm(n, bias=False, **more),
+    "peephole": rnnjax.peephole_lstm,
+    "gru": rnnjax.gru,
+    "gru, no bias": lambda n, **more: rnnjax.gru(n, bias=False, **more),
+    "gru, before": lambda n, **more: rnnjax.gru(n, reset="before", **more),
+    "elman": rnnjax.elman,
+}
+OTHERS = {
+    "coupled": rnnjax.coupled_lstm,
+    "elman, relu": lambda n, **more: rnnjax.elman(n, activation=jax.nn.relu, **more),
+    "elman, elu": lambda n, **more: rnnjax.elman(n, activation=jax.nn.elu, **more),
+    "lstm, softsign": lambda n, **more: rnnjax.lstm(n, activation=jax.nn.soft_sign, **more),
+    "gru, leaky": lambda n, **more: rnnjax.gru(n, activation=jax.nn.leaky_relu, **more),
+    "gru, softplus": lambda n, **more: rnnjax.gru(n, activation=jax.nn.softplus, **more),
+    "lstm, tanh gates": lambda n, **more: rnnjax.lstm(n, gate_activation=jnp.tanh, **more),
+}
+WAYS = {
+    "forward": rnnjax.recurrent,
+    "reverse": lambda cell: rnnjax.recurrent(cell, reverse=True),
+    "bidirectional": rnnjax.bidirectional,
+}
+
+
+def model_of(foreign, shape, *, lengths=False, opset=14):
+    """A model of one operator."""
+    attributes = dict(foreign.options)
+    op_type = attributes.pop("op_type")
+    known = set(foreign.weights) | {"X"} | ({"lengths"} if lengths else set())
+    names = ["X", "W", "R", "B", "lengths", "initial_h", "initial_c", "P"]
+    names = [name if name in known else "" for name in names[: 8 if op_type == "LSTM" else 6]]
+    node = onnx.helper.make_node(op_type, names, ["Y", "Y_h"], name="rnn", **attributes)
+    weights = [onnx.numpy_helper.from_array(a, name) for name, a in foreign.weights.items()]
+    kind = weights[0].data_type
+    inputs = [onnx.helper.make_tensor_value_info("X", kind, shape)]
+    if lengths:
+        inputs.append(onnx.helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["B"]))
+    shapes = {"Y": ("T", "N", "B", "H"), "Y_h": ("N", "B", "H")}
+    outputs = [onnx.helper.make_tensor_value_info(n, kind, axes) for n, axes in shapes.items()]
+    graph = onnx.helper.make_graph([node], "one", inputs, outputs, weights)
+    operators = [onnx.helper.make_opsetid("", opset)]
+    made = onnx.helper.make_model(graph, opset_imports=operators, ir_version=8)
+    onnx.checker.check_model(made)
+    return made
+
+
+def joined(y):
+    """Both directions next to each other."""
+    return np.concatenate(list(np.moveaxis(y, 1, 0)), axis=-1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([*PLAIN, *OTHERS]),
+    st.sampled_from(list(WAYS)),
+    st.sampled_from(["float32", "float64"]),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.booleans(),
+)
+def test_outputs_are_equal_and_weights_come_back(name, way, dtype, sizes, learned):
+    width, hidden = sizes
+    double = dtype == "float64" and name in PLAIN
+    make = {**PLAIN, **OTHERS}[name]
+    cell = make(hidden, learned_carry=learned, param_dtype=jnp.dtype(dtype))
+    layer = WAYS[way](cell)
+    params = random_params(layer, width, 3)
+    there = rnnjax_to_onnx(layer, params)
+    again = onnx_to_rnnjax(there.weights, attributes=there.options)
+    assert jax.tree.structure(again.params) == jax.tree.structure(params)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, params, again.params))
+    back = rnnjax_to_onnx(again.layer, again.params)
+    assert back.options == there.options and back.weights.keys() == there.weights.keys()
+    for key, array in there.weights.items():
+        np.testing.assert_array_equal(back.weights[key], array)
+    if dtype == "float64" and not double:
+        return
+    batch = 1 if learned else 3
+    xs = np.random.default_rng(1).normal(size=(4, batch, width)).astype(dtype)
+    lengths = np.array([4, 2, 0][:batch], np.int32)
+    feed = {"X": xs} if double else {"X": xs, "lengths": lengths}
+    model = model_of(there, xs.shape, lengths=not double)
+    if double:
+        y, _ = reference.ReferenceEvaluator(model).run(None, feed)
+    else:
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        y, _ = session.run(None, feed)
+    with jax.disable_jit():
+        _, ys = again.layer.apply(again.params, xs, lengths=None if double else lengths)
+    close = {"rtol": 1e-12, "atol": 1e-12} if double else {"rtol": 1e-6, "atol": 1e-6}
+    np.testing.assert_allclose(ys, joined(y), **close)
+
+
+def test_two_biases_and_weights_of_an_unused_gate():
+    """What other writers of ONNX put there, which ours never does."""
+    rng = np.random.default_rng(0)
+    for op_type, rows, attributes in (
+        ("LSTM", 4, {}),
+        ("LSTM", 4, {"input_forget": 1}),
+        ("GRU", 3, {}),
+        ("GRU", 3, {"linear_before_reset": 1}),
+        ("RNN", 1, {"activations": ["Relu", "Relu"]}),
+    ):
+        shapes = {"W": (rows * 4, 3), "R": (rows * 4, 4), "B": (rows * 8,)}
+        weights = {
+            name: rng.normal(size=(2, *shape)).astype("float32") / 2
+            for name, shape in shapes.items()
+        }
+        options = {"hidden_size": 4, "direction": "bidirectional", **attributes}
+        theirs = rnnjax.interop.Foreign(weights, {"op_type": op_type, **options}, None)
+        xs = rng.normal(size=(4, 2, 3)).astype("float32")
+        model = model_of(theirs, xs.shape)
+        y, _ = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"X": xs})
+        for layer, params, _ in (
+            onnx_to_rnnjax(weights, attributes=options),
+            onnx_to_rnnjax(model),
+            onnx_to_rnnjax(model.graph.node[0], initializers=weights),
+        ):
+            _, ys = layer.apply(params, xs)
+            np.testing.assert_allclose(ys, joined(y), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the tracing exporter there are many
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_what_pytorch_writes(kind, both):
+    """A chain of operators, between which axes are laid out anew."""
+    torch = pytest.importorskip("torch", reason='PyTorch is missing: pip install -e ".[parity]"')
+    module = getattr(torch.nn, kind)(3, 4, num_layers=2, bidirectional=both)
+    xs = np.random.default_rng(1).normal(size=(5, 2, 3)).astype("float32")
+    file = io.BytesIO()
+    torch.onnx.export(module, (torch.from_numpy(xs),), file, opset_version=17, dynamo=False)
+    layer, params, report = onnx_to_rnnjax(onnx.load_from_string(file.getvalue()))
+    with torch.no_grad():
+        wanted, _ = module(torch.from_numpy(xs))
+    _, ys = layer.apply(params, xs)
+    np.testing.assert_allclose(ys, wanted.numpy(), rtol=1e-6, atol=1e-6)
+    assert len(report.rows) == 6
+
+
+# What a graph may not do.
+
+
+def graph_of(*between, head=()):
+    """Two RNNs with nodes between them and above."""
+    make = onnx.helper.make_node
+    nodes = [make("RNN", ["X", "W", "R"], ["Y0"], name="low", hidden_size=2), *between]
+    nodes += [make("RNN", ["Z", "V", "R"], ["Y1"], name="high", hidden_size=2), *head]
+    rng = np.random.default_rng(0)
+    shapes = {"W": (1, 2, 3), "V": (1, 2, 2), "R": (1, 2, 2), "M": (2, 2)}
+    weights = [
+        onnx.numpy_helper.from_array(rng.normal(size=shape).astype("float32"), name)
+        for name, shape in shapes.items()
+    ]
+    weights.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
+    floats = onnx.TensorProto.FLOAT
+    inputs = [onnx.helper.make_tensor_value_info("X", floats, ("T", "B", 3))]
+    outputs = [onnx.helper.make_tensor_value_info(nodes[-1].output[0], floats, None)]
+    return onnx.helper.make_graph(nodes, "two", inputs, outputs, weights)
+
+
+def squeezed():
+    return onnx.helper.make_node("Squeeze", ["Y0", "one"], ["Z"], name="squeeze")
+
+
+def test_a_chain_is_read():
+    layer, params, report = onnx_to_rnnjax(graph_of(squeezed()))
+    assert [row.target for row in report.rows if row.source == "W"] == [
+        "layers_0.w_ih",
+        "layers_1.w_ih",
+    ]
+    assert layer.apply(params, np.ones((4, 2, 3), "float32"))[1].shape == (4, 2, 2)
+
+
+GRAPHS = {
+    "an activation between": (
+        lambda make: graph_of(
+            make("Squeeze", ["Y0", "one"], ["S"]), make("Relu", ["S"], ["Z"], name="relu")
+        ),
+        "source` must have only recurrent operators in a chain, as the input of 'high', got "
+        "Relu 'relu'; give the recurrent nodes one by one with their initializers.",
+    ),
+    "another layout between": (
+        lambda make: graph_of(make("Transpose", ["Y0"], ["Z"], name="turn", perm=[1, 0, 2, 3])),
+        "source` must have only recurrent operators in a chain, as the input of 'high', got "
+        "Transpose 'turn'; give the recurrent nodes one by one with their initializers.",
+    ),
+    "a head": (
+        lambda make: graph_of(squeezed(), head=[make("MatMul", ["Y1", "M"], ["O"], name="head")]),
+        "source` must have only recurrent operators in a chain, beside the recurrent operators, "
+        "got MatMul 'head'; give the recurrent nodes one by one with their initializers.",
+    ),
+    "a node without its arrays": (
+        lambda make: make("RNN", ["X", "W", "R"], ["Y"], name="low", hidden_size=2),
+        "source['low']` must know the array of its input W, got only its name 'W'; give it in "
+        "initializers, or as arrays.",
+    ),
+    "another node": (
+        lambda make: make("Relu", ["X"], ["Y"], name="relu"),
+        "op_type` must be one of ['LSTM', 'GRU', 'RNN'], got 'Relu'; the rest of a model has no "
+        "place here.",
+    ),
+    "nothing recurrent": (
+        lambda make: onnx.helper.make_graph([make("Relu", ["X"], ["Y"])], "none", [], []),
+        "source` must have one of ['LSTM', 'GRU', 'RNN'], got ['Relu']; give the node, or its "
+        "arrays.",
+    ),
+}
+
+
+@pytest.mark.parametrize("make, message", GRAPHS.values(), ids=GRAPHS)
+def test_graphs_that_do_something_else(make, message):
+    with pytest.raises(ValueError) as caught:
+        onnx_to_rnnjax(make(onnx.helper.make_node))
+    assert str(caught.value) == "onnx_to_rnnjax: `" + message
+
+
+def test_arrays_in_other_files_are_not_fetched():
+    graph = graph_of(squeezed())
+    tensor = graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    with pytest.raises(ValueError, match="`source` must have its arrays inside, got 'W' in"):
+        onnx_to_rnnjax(graph)
