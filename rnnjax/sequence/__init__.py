@@ -21,5 +21,7 @@ from rnnjax.sequence.penalties import activation_penalty as activation_penalty
 from rnnjax.sequence.penalties import temporal_penalty as temporal_penalty
 from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
+from rnnjax.sequence.stepper import Stepper as Stepper
+from rnnjax.sequence.stepper import stepper as stepper
 from rnnjax.sequence.unroll import explain as explain
 from rnnjax.sequence.unroll import unroll as unroll

@@ -37,12 +37,17 @@ def halves(weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     `weights` is an array in float32 or bfloat16, a pair of int8 `(rows, columns)` and float32
     `(columns,)`, or what has both as its `values` and `scale`.
     """
-    if hasattr(weights, "scale") and hasattr(weights, "values"):
+    if is_quantized(weights):
         weights = weights.values, weights.scale
     if isinstance(weights, tuple):
         values, scales = weights
         return np.asarray(values, np.int8), np.asarray(scales, np.float32).reshape(-1)
     return np.asarray(weights), None
+
+
+def is_quantized(weights: Any) -> bool:
+    """Whether these are integers with scales."""
+    return hasattr(weights, "scale") and hasattr(weights, "values")
 
 
 def pack(weights: Any, gates: int) -> Packed:

@@ -28,7 +28,14 @@ ACTIVATIONS = {
 }
 
 FLOAT32 = np.dtype(np.float32)
-KEPT = 32  # plans: each stream has one, and one for each length of chunks
+
+
+def knows(activation: Any) -> bool:
+    """Whether the library has this function."""
+    try:
+        return activation in ACTIVATIONS
+    except TypeError:  # one that cannot be hashed
+        return False
 
 
 class StepLayer(NamedTuple):
@@ -71,7 +78,8 @@ def recurrent(kind: Kind, params: Any) -> StepLayer:
         b_hn = np.zeros(hidden) if params.b_hn is None else np.asarray(params.b_hn)
         biases.append(aligned(np.pad(b_hn.astype(np.float32), (0, -hidden % 16))))
     leaves = 2 if kind.has_c else 1
-    return StepLayer(kind.number, inputs, hidden, leaves, tuple(packed), *biases)
+    candidate = biases[1] if biases[1:] else None
+    return StepLayer(kind.number, inputs, hidden, leaves, tuple(packed), biases[0], candidate)
 
 
 def columns(matrix: tuple[np.ndarray, np.ndarray | None], part: slice) -> Any:
@@ -82,18 +90,18 @@ def columns(matrix: tuple[np.ndarray, np.ndarray | None], part: slice) -> Any:
 
 def dense(params: Any, activation: Any) -> StepLayer:
     """A dense layer; the activation is one of those above."""
-    values, _ = halves(params.w)
-    bias = pack_bias(params.b, values.shape[1], 1)
+    inputs, outputs = halves(params.w)[0].shape
+    bias = pack_bias(params.b, outputs, 1)
     matrices = (pack(params.w, 1),)
-    number = ACTIVATIONS[activation]
-    return StepLayer(DENSE, *values.shape, 0, matrices, bias, activation=number)
+    return StepLayer(DENSE, inputs, outputs, 0, matrices, bias, activation=ACTIVATIONS[activation])
 
 
 def embedding(params: Any) -> StepLayer:
     """Vectors of tokens."""
     values, scales = halves(params.w)
     table = Packed(aligned(values), None if scales is None else aligned(scales), len(values))
-    return StepLayer(EMBEDDING, *values.shape, matrices=(table,))
+    count, width = values.shape
+    return StepLayer(EMBEDDING, count, width, matrices=(table,))
 
 
 def elementwise(activation: Any, width: int) -> StepLayer:
@@ -146,18 +154,12 @@ class Network:
         self.of_tokens = first.matrices[0].rows if first.kind == EMBEDDING else None
         self.widths = tuple(layer.outputs for layer in self.layers for _ in range(layer.leaves))
         self.table = (_Layer * len(self.layers))(*map(_described, self.layers))
-        self._run = library().rnnjax_steps
-        self._run.argtypes, self._run.restype = [ctypes.c_char_p], None
-        self._plans: dict[Any, Plan] = {}
+        self.run = library().rnnjax_steps
+        self.run.argtypes, self.run.restype = [ctypes.c_char_p], None
 
     def plan(self, steps: int, batch: tuple[int, ...]) -> "Plan":
         """How calls of these sizes are made."""
-        plan = self._plans.get((steps, batch))
-        if plan is None:
-            while len(self._plans) >= KEPT:
-                self._plans.pop(next(iter(self._plans)), None)
-            plan = self._plans[steps, batch] = Plan(self, steps, batch)
-        return plan
+        return Plan(self, steps, batch)
 
 
 class Plan:
@@ -170,7 +172,7 @@ class Plan:
     def __init__(self, network: Network, steps: int, batch: tuple[int, ...]):
         rows = int(np.prod(batch, dtype=np.int64))
         width = network.layers[-1].outputs
-        self.network, self.run_words = network, network._run
+        self.network, self.run_words = network, network.run
         self.shapes = tuple((*batch, n) for n in network.widths)
         self.out_shape = (steps, *batch, width)
         table = ctypes.addressof(network.table)
@@ -187,6 +189,15 @@ class Plan:
         self.starts = np.cumsum([0, *(rows * n for n in (width, *network.widths))]).tolist()
         self.free: list[tuple[np.ndarray, int]] = []  # room to work in, for one call at a time
 
+    def fits(self, leaves: Sequence[Any]) -> bool:
+        """Whether these are the leaves of a carry as the library takes them."""
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
+            if type(leaf) is not np.ndarray or leaf.dtype is not FLOAT32 or leaf.shape != shape:
+                return False
+            if not leaf.flags.c_contiguous:
+                return False
+        return True
+
     def step(self, x: np.ndarray, leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The output of a single step, and the leaves of the new carry, all of them new arrays.
 
@@ -199,7 +210,8 @@ class Plan:
         else:
             block = np.empty(self.starts[-1], FLOAT32)
             shapes = (self.out_shape[1:], *self.shapes)
-            out = [block[a:b].reshape(s) for a, b, s in zip(self.starts, self.starts[1:], shapes)]
+            bounds = zip(self.starts, self.starts[1:], shapes, strict=False)
+            out = [block[a:b].reshape(shape) for a, b, shape in bounds]
         y = address(block)
         words = (address(x), y, room[1], y + 4 * self.starts[1], *map(address, leaves))
         self.run_words(self.pack(*self.head, *words))
