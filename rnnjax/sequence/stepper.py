@@ -44,8 +44,8 @@ def stepper(
     Args:
         cell_or_layer: any cell or layer that reads forwards, a stack of them, too.
         params: from its `init`.
-        method: how it is run; None picks one. `Native()` runs NumPy arrays in the library, or
-            raises here. Any other runs by JAX.
+        method: how it is run; None picks one. `Native()` raises here where the library cannot run
+            NumPy arrays by itself. Any other runs by JAX.
 
     Returns:
         The stepper: `carry, y = step(carry, x)`.
@@ -76,7 +76,7 @@ def stepper(
     found = served(layer, params)
     if isinstance(found, Network):
         reason = "the compiled library runs all of it, on arrays of NumPy"
-        return Stepper(layer, params, Native(), found, reason)
+        return Stepper(layer, params, method, found, reason)
     if method is not None:
         wanted = f"serve this network, but {method} cannot"
         way_out = "use another method, or None to have one picked"
@@ -125,7 +125,8 @@ class Stepper:
         network: Network | None,
         reason: str,
     ):
-        self.layer, self.params, self.method, self.reason = layer, params, method, reason
+        self.layer, self.params, self.reason = layer, params, reason
+        self.method = method if network is None else Native()
         self._spec = layer.in_spec(params)
         self._one, self._many = _programs(layer, method)
         self._carries: dict[Any, PyTree] = {}  # abstract ones, by the inputs of a step

@@ -187,7 +187,7 @@ class Plan:
         self.even = set(network.widths) <= {width}
         self.block_shape = (1 + len(self.shapes), *batch, width)
         self.starts = np.cumsum([0, *(rows * n for n in (width, *network.widths))]).tolist()
-        self.free: list[tuple[np.ndarray, int]] = []  # room to work in, for one call at a time
+        self.free: list[tuple[np.ndarray, int]] = []  # room to work in that no call has now
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether these are the leaves of a carry as the library takes them."""
@@ -203,7 +203,7 @@ class Plan:
 
         What is given is contiguous, float32 (tokens int64) and of the plan's shapes.
         """
-        room = self.free.pop() if self.free else self.make_room()
+        room = self.take_room()
         if self.even:
             block = np.empty(self.block_shape, FLOAT32)
             out = list(block)
@@ -220,7 +220,7 @@ class Plan:
 
     def chunk(self, x: np.ndarray, leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The same for all steps; the outputs are an array of their own."""
-        room = self.free.pop() if self.free else self.make_room()
+        room = self.take_room()
         ys = np.empty(self.out_shape, FLOAT32)
         block = np.empty(self.starts[-1] - self.starts[1], FLOAT32)
         words = (address(x), address(ys), room[1], address(block), *map(address, leaves))
@@ -230,15 +230,23 @@ class Plan:
         new = zip(bounds, bounds[1:], self.shapes, strict=False)
         return [ys, *(block[a:b].reshape(shape) for a, b, shape in new)]
 
-    def make_room(self) -> tuple[np.ndarray, int]:
-        """An array to work in, and where it is."""
-        room = aligned(np.zeros(self.numbers, np.float32))
-        return room, room.ctypes.data
+    def take_room(self) -> tuple[np.ndarray, int]:
+        """An array to work in, and where it is; other threads have others."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            room = aligned(np.zeros(self.numbers, np.float32))
+            return room, room.ctypes.data
 
 
-def address(array: np.ndarray, *, of: Any = ctypes.c_char.from_buffer) -> int:
-    """Where an array begins; this takes a third of the time of `array.ctypes.data`."""
+def address(
+    array: np.ndarray,
+    *,
+    addressof: Any = ctypes.addressof,
+    view: Any = ctypes.c_char.from_buffer,  # a third of the time of `array.ctypes.data`
+) -> int:
+    """Where an array begins."""
     try:
-        return ctypes.addressof(of(array))
+        return addressof(view(array))
     except (TypeError, ValueError):  # that which is read only, or has no elements
         return array.ctypes.data
