@@ -4,12 +4,14 @@
 
 Every runner takes the same steps from one carry to the next, as a user would write it, on arrays
 of NumPy (PyTorch on tensors). All are held against a float64 loop before anything is timed; then
-they take turns in an order drawn anew each round, and a figure is a median over the rounds. A peer
-may choose: ONNX Runtime has 1 or 2 threads, and its arrays given at each call or bound to it once;
+they take turns in an order drawn anew each round, each after the threads of the one before have
+gone to sleep. A figure is a median over the rounds of the median of a turn's calls. A peer may
+choose: ONNX Runtime has 1 or 2 threads, and its arrays given at each call or bound to it once;
 PyTorch has 1 or 2 threads. Its best counts.
 """
 
 import functools
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,6 +32,8 @@ from rnnjax.methods.native.kinds import kind_of
 D, LENGTH, ERROR = 64, 50, 2e-5
 ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}  # ONNX: i, o, f, c and z, r, h
 THREADS = (1, 2)
+CALLS = 9  # in a turn
+ASLEEP = 0.06  # seconds: until then the threads of others spin, as benchmarks/NOTES.md has it
 
 
 class Case(NamedTuple):
@@ -239,9 +243,14 @@ def microseconds(runners: dict[str, Runner], xs: np.ndarray, rounds: int) -> dic
     """Of a step, medians."""
 
     def timed(run):
-        begin = time.perf_counter()
-        run(xs)
-        return time.perf_counter() - begin
+        time.sleep(ASLEEP)
+        run(xs)  # for caches, and to wake its own threads
+        taken = []
+        for _ in range(CALLS):
+            begin = time.perf_counter()
+            run(xs)
+            taken.append(time.perf_counter() - begin)
+        return statistics.median(taken)
 
     taken = turns.in_turns({n: functools.partial(timed, r) for n, r in runners.items()}, rounds)
     return {name: 1e6 * seconds / len(xs) for name, seconds in taken.items()}

@@ -72,16 +72,16 @@ def stepper(
     if method is not None:
         check_method("stepper", method)
     if method is not None and not isinstance(method, Native):
-        return Stepper(layer, params, method, None, "asked for by name")
+        return Stepper(layer, params, method=method, network=None, reason="asked for by name")
     found = served(layer, params)
     if isinstance(found, Network):
         reason = "the compiled library runs all of it, on arrays of NumPy"
-        return Stepper(layer, params, method, found, reason)
+        return Stepper(layer, params, method=method, network=found, reason=reason)
     if method is not None:
         wanted = f"serve this network, but {method} cannot"
         way_out = "use another method, or None to have one picked"
         _checks.refuse("stepper", "method", wanted, found, way_out)
-    return Stepper(layer, params, None, None, f"JAX runs it, since {found}")
+    return Stepper(layer, params, method=None, network=None, reason=f"JAX runs it, since {found}")
 
 
 def _refuse_backwards(name: str, thing: Any) -> None:
@@ -121,6 +121,7 @@ class Stepper:
         self,
         layer: Layer,
         params: PyTree,
+        *,
         method: Method | None,
         network: Network | None,
         reason: str,

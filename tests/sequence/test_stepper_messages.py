@@ -9,7 +9,7 @@ from registry import random_params
 import rnnjax
 from rnnjax.methods.native.library import why_not_loaded
 
-assert no_type_checker  # a fixture
+__all__ = ["no_type_checker"]
 pytestmark = pytest.mark.usefixtures("no_type_checker")
 
 ONE_WAY = "its first output needs the last input: run whole sequences with apply, or take a "
