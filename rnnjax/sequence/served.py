@@ -19,6 +19,8 @@ from rnnjax.sequence.parts import Part, parts_of
 
 KNOWN = "the library knows LSTM, GRU and Elman cells, dense layers, embeddings and activations"
 
+MISFIT = "its params do not fit together"
+
 
 def served(layer: Layer, params: PyTree) -> Network | str:
     """The network with its weights packed, or the reason why the library cannot run it."""
@@ -48,6 +50,8 @@ def _layer(part: Part, width: int | None) -> StepLayer | str:
         kind = kind_of(part.thing.form)
         if kind is None:
             return f"{KNOWN}, not {part.factory or 'this cell'} with its options"
+        if not steps.fits_recurrent(kind, part.params, width):
+            return MISFIT
         made = steps.recurrent(kind, part.params)
         return _in_float32(part, made.inputs) or made
     if part.factory == "embedding" and width is None:
@@ -57,6 +61,8 @@ def _layer(part: Part, width: int | None) -> StepLayer | str:
         if not steps.knows(activation):
             return "the activation is none that the library knows"
         if part.factory == "dense":
+            if not steps.fits_dense(part.params, width):
+                return MISFIT
             made = steps.dense(part.params, activation)
             return _in_float32(part, made.inputs) or made
         if width is not None:

@@ -16,10 +16,12 @@ from rnnjax.methods.native import Native
 from rnnjax.methods.native.steps import Network
 from rnnjax.sequence.arguments import (
     Sequence,
+    abstract_params,
     check_carry,
     check_params,
     check_sequence,
     check_step,
+    check_tokens,
 )
 from rnnjax.sequence.direct import Direct
 from rnnjax.sequence.layer import Layer, as_layer
@@ -68,6 +70,10 @@ def stepper(
     layer = as_layer("stepper", cell_or_layer, argument="cell_or_layer")
     _refuse_backwards("", layer)
     check_params("stepper", layer, params)
+    if getattr(layer.in_spec(params), "below", None) is not None:  # of tokens nothing was compared
+        way_out = "give what init made for this very cell or layer"
+        template = abstract_params(layer, None)
+        _checks.same_structure("stepper", "params", params, template, way_out)
     params = jax.tree.map(jnp.asarray, params)
     if method is not None:
         check_method("stepper", method)
@@ -164,6 +170,7 @@ class Stepper:
         if not self._on_host(carry, x):
             return self._one(self.params, checked, arrays)
         if self._direct is not None and _served(arrays):
+            self._check_tokens("Stepper", "x", x)
             return self._direct.checked(carry, x, batch, None)
         return _to_numpy(self._one(self.params, checked, arrays))
 
@@ -211,6 +218,7 @@ class Stepper:
         if self._direct is not None and plain and _served(sequence.xs):
             steps, *batch = sequence.xs.shape[: sequence.xs.ndim - len(self._spec.shape)]
             if steps:
+                self._check_tokens(function, "xs", xs)
                 return self._direct.checked(carry, xs, tuple(batch), steps)
         return _to_numpy(self._many(self.params, checked, sequence))
 
@@ -258,6 +266,11 @@ class Stepper:
         return self.layer.run(params, Sequence(no_steps, None, None), None, key=None, method=None)[
             0
         ]
+
+    def _check_tokens(self, function: str, argument: str, tokens: Any) -> None:
+        """Those of NumPy before JAX has cut them to 32 bits: they are addresses."""
+        if self._direct is not None and self._direct.count is not None:
+            check_tokens(function, argument, tokens, None, self._direct.count)
 
     def _on_host(self, *trees: PyTree) -> bool:
         """Whether no array is JAX's, and no param is traced."""

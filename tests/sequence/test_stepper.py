@@ -162,6 +162,15 @@ def test_what_the_library_does_not_run(layer, features, why):
 
 
 @needs_library
+@pytest.mark.parametrize("name", ["w_hh", "b", "w_ih"])
+def test_params_that_do_not_fit_reach_no_memory(name):
+    cell = rnnjax.lstm(H)._replace(in_spec=lambda params: rnnjax.InputSpec())
+    params = registry.random_params(cell)
+    cut = params._replace(**{name: getattr(params, name)[..., :-4]})
+    assert "do not fit" in rnnjax.stepper(cell, cut).reason
+
+
+@needs_library
 def test_params_that_are_traced_are_jaxs():
     cell, params = registry.make("lstm")
     x = np.ones((B, D), np.float32)

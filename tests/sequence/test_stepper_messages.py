@@ -19,6 +19,7 @@ BOTH = rnnjax.bidirectional(rnnjax.gru(H))
 BACK = rnnjax.recurrent(rnnjax.gru(H), reverse=True)
 DEEP = rnnjax.stack(rnnjax.lstm(H), rnnjax.stack(rnnjax.gru(H), BOTH), dropout=0.1)
 SKIPPING = rnnjax.stack(rnnjax.lstm(D), BACK, skip=rnnjax.merge.concatenate)
+OTHER_TOKENS = rnnjax.stack(rnnjax.embedding(9, 4), rnnjax.gru(H))
 TOKENS = rnnjax.stack(rnnjax.embedding(9, 3), rnnjax.gru(H))
 
 
@@ -77,6 +78,12 @@ MADE = {
         "stepper: `params` must be LSTMParams(w_ih, w_hh, b), got GRUParams(w_ih, w_hh, b, b_hn); "
         "give what init made for this very cell or layer.",
     ),
+    "params of another, of tokens": (
+        lambda w: rnnjax.stepper(TOKENS, random_params(OTHER_TOKENS, None)),
+        VALUE,
+        "stepper: `params[0].w` must have shape (9, 3), got (9, 4); give what init made for "
+        "this very cell or layer.",
+    ),
     "no method": (
         lambda w: make(w.lstm, method="scan"),
         TYPE,
@@ -129,6 +136,13 @@ STEPS = {
         "Stepper: `x` must lie in 0..8, got 9 at (1,); count tokens from 0, or make more vectors.",
     ),
 }
+if why_not_loaded() is None:  # JAX cuts it to 32 bits, and finds 1
+    STEPS["token of 64 bits"] = (
+        lambda w: tokens(2**32 + 1),
+        VALUE,
+        "Stepper: `x` must lie in 0..8, got 4294967297 at (1,); count tokens from 0, or make more "
+        "vectors.",
+    )
 CHUNKS = {
     "no time": (
         lambda w: step(w).chunk(begin(w, ()), x(D)),

@@ -62,6 +62,24 @@ class StepLayer(NamedTuple):
     activation: int = 0
 
 
+def fits_recurrent(kind: Kind, params: Any, width: int | None) -> bool:
+    """Whether params have the shapes of a cell that reads inputs of a width, None of any."""
+    (inputs, columns), (hidden, _) = (halves(w)[0].shape for w in (params.w_ih, params.w_hh))
+    wanted = kind.gates * hidden
+    biases = [(params.b, wanted)] + ([(params.b_hn, hidden)] if kind == GRU_AFTER else [])
+    return (
+        width in (None, inputs)
+        and columns == halves(params.w_hh)[0].shape[1] == wanted
+        and all(b is None or b.shape == (n,) for b, n in biases)
+    )
+
+
+def fits_dense(params: Any, width: int | None) -> bool:
+    """The same for a dense layer."""
+    inputs, outputs = halves(params.w)[0].shape
+    return width in (None, inputs) and (params.b is None or params.b.shape == (outputs,))
+
+
 def recurrent(kind: Kind, params: Any) -> StepLayer:
     """A cell of the library."""
     matrices = [halves(params.w_ih), halves(params.w_hh)]
