@@ -163,7 +163,8 @@ struct StepWeights {
   int32_t stored;
 };
 
-// A layer, as rnnjax/methods/native/table.py writes it. An embedding's vectors are not packed.
+// A layer, as rnnjax/methods/native/steps.py writes it. An embedding's vectors are not packed, and
+// have a scale each.
 struct StepLayer {
   int32_t kind, activation;
   int64_t inputs, outputs;

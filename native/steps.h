@@ -269,7 +269,7 @@ class StepRun {
     }
   }
 
-  // The vectors stand in their table as they are given.
+  // The vectors stand in their table as they are given; a scale belongs to a token.
   void embed(int64_t rows, const int64_t* tokens, float* y) {
     const StepWeights& w = layer_.weights[0];
     for (int64_t r = 0; r < rows; ++r, y += h_) {
@@ -282,7 +282,7 @@ class StepRun {
           __builtin_memcpy(y + i, &number, sizeof number);
         }
       } else {
-        for (int64_t i = 0; i < h_; ++i) y[i] = static_cast<const int8_t*>(w.values)[first + i] * w.scales[i];
+        for (int64_t i = 0; i < h_; ++i) y[i] = static_cast<const int8_t*>(w.values)[first + i] * w.scales[tokens[r]];
       }
     }
   }

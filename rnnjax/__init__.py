@@ -63,12 +63,15 @@ from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan
 from rnnjax.sequence import DenseParams as DenseParams
 from rnnjax.sequence import EmbeddingParams as EmbeddingParams
+from rnnjax.sequence import Int8Weights as Int8Weights
 from rnnjax.sequence import Layer as Layer
+from rnnjax.sequence import Quantized as Quantized
 from rnnjax.sequence import Stepper as Stepper
 from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
 from rnnjax.sequence import dense as dense
+from rnnjax.sequence import dequantize as dequantize
 from rnnjax.sequence import embedding as embedding
 from rnnjax.sequence import explain as explain
 from rnnjax.sequence import last_output as last_output
@@ -79,6 +82,8 @@ from rnnjax.sequence import newton_report as newton_report
 from rnnjax.sequence import params_from_dict as params_from_dict
 from rnnjax.sequence import params_to_dict as params_to_dict
 from rnnjax.sequence import pointwise as pointwise
+from rnnjax.sequence import quantize as quantize
+from rnnjax.sequence import quantized as quantized
 from rnnjax.sequence import recurrent as recurrent
 from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
@@ -86,7 +91,13 @@ from rnnjax.sequence import stepper as stepper
 from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
+from rnnjax.storage import Loaded as Loaded
+from rnnjax.storage import build as build
+from rnnjax.storage import describe as describe
+from rnnjax.storage import load as load
+from rnnjax.storage import load_arrays as load_arrays
 from rnnjax.storage import load_weights as load_weights
+from rnnjax.storage import save as save
 from rnnjax.storage import save_weights as save_weights
 
 if TYPE_CHECKING:

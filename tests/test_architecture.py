@@ -45,7 +45,10 @@ ONLY_IN = {  # of third parties, everything else is no dependency of ours
 }
 LAZY = set(ONLY_IN) - {"flax", "optax", "jaxtyping"}  # imported by the function that needs it
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-UNSAFE_CALLS = {"eval", "exec"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+UNSAFE_LOADS = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle"}
+ELSEWHERE = ("examples", "benchmarks", "tests", "native", "hatch_build.py")  # ours, not the package
+OWN_CODE = {("tests/test_docs.py", "exec()"), ("tests/test_docs.py", "compile()")}  # of our pages
 
 FILE_LINES, BODY_LINES, POSITIONAL = 400, 60, 4
 PUBLIC_INITS = ("", "nnx", "linen", "data", "train", "plots", "interop", "export")
@@ -132,16 +135,49 @@ def inner_law(source: Source, item: Import, rest: list[str]) -> Iterator[tuple[i
 
 
 def forbidden_code(source: Source) -> Iterator[tuple[int, str]]:
+    yield from unsafe_code(source)
     for node in ast.walk(source.tree):
-        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if called in UNSAFE_CALLS:
-            yield node.lineno, f"{called}()"
+        called = dotted(node.func) if isinstance(node, ast.Call) else ""
         if called.endswith("config.update"):
             yield node.lineno, "changes the settings of jax"
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            yield node.value.lineno, "allow_pickle"
-        if called == "torch.load":
-            yield node.lineno, "torch.load() of pickles"
+
+
+def dotted(node: ast.AST) -> str:
+    """The name of what is called, such as `torch.load`; empty where it has none."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def unsafe_code(source: Source) -> Iterator[tuple[int, str]]:
+    """What runs what it reads, or a text, as code."""
+    for item in imports(source):
+        if item.name in UNSAFE_LOADS or item.name.startswith("builtins."):
+            yield item.line, f"{item.name} by another name"
+    for node in ast.walk(source.tree):
+        called = dotted(node.func) if isinstance(node, ast.Call) else ""
+        if called in UNSAFE_CALLS:
+            yield node.lineno, f"{called}()"
+        if called in UNSAFE_LOADS or called.endswith(".read_pickle"):
+            if not says(node, "weights_only", True):
+                yield node.lineno, f"{called}() of pickles"
+        for name in ("allow_pickle", "shell", "safe_mode"):  # of NumPy, of subprocess, of Keras
+            if any(keyword.arg == name for keyword in getattr(node, "keywords", ())):
+                if not says(node, name, name == "safe_mode"):
+                    yield node.lineno, name
+
+
+def says(node: ast.AST, name: str, wanted: bool) -> bool:
+    """Whether a call has this very option."""
+    found = [k.value for k in getattr(node, "keywords", ()) if k.arg == name]
+    return any(isinstance(value, ast.Constant) and value.value is wanted for value in found)
+
+
+def unsafe_modules(source: Source) -> Iterator[tuple[int, str]]:
+    for item in imports(source):
+        top = item.name.split(".")[0]
+        if top in UNSAFE_MODULES:
+            yield item.line, f"{top} runs code when it loads"
 
 
 def sizes(source: Source) -> Iterator[tuple[int, str]]:
@@ -211,6 +247,22 @@ def violations(root: pathlib.Path) -> list[str]:
 
 def test_the_law_holds():
     assert violations(ROOT) == []
+
+
+def unsafe_elsewhere(root: pathlib.Path) -> list[str]:
+    """Of what is no part of the package, but runs on somebody's machine."""
+    paths = [root / name for name in ELSEWHERE]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))]
+    out = []
+    for source in (Source(root, file) for file in sorted(files)):
+        for line, text in (*unsafe_code(source), *unsafe_modules(source)):
+            if (source.file, text) not in OWN_CODE:
+                out.append(f"{source.file}:{line}: {text}")
+    return out
+
+
+def test_nothing_of_ours_runs_what_it_reads():
+    assert unsafe_elsewhere(ROOT.parent) == []
 
 
 def test_every_module_has_a_place():
@@ -306,6 +358,16 @@ PLANTED = {
     "pickle": ({"train.py": "import pickle"}, "train.py:1: pickle runs code when it loads"),
     "eval": ({"cells.py": "x = eval('1')"}, "cells.py:1: eval()"),
     "allow_pickle": ({"cells.py": "np.load(f, allow_pickle=True)"}, "cells.py:1: allow_pickle"),
+    "compile": ({"cells.py": "x = compile('1', '', 'eval')"}, "cells.py:1: compile()"),
+    "import by a text": ({"cells.py": "__import__('os')"}, "cells.py:1: __import__()"),
+    "torch.load": ({"interop.py": "torch.load(f)"}, "interop.py:1: torch.load() of pickles"),
+    "yaml": ({"train.py": "yaml.load(f)"}, "train.py:1: yaml.load() of pickles"),
+    "shell": ({"train.py": "run(f, shell=True)"}, "train.py:1: shell"),
+    "keras": ({"interop.py": "load_model(f, safe_mode=False)"}, "interop.py:1: safe_mode"),
+    "another name": (
+        {"cells.py": "from builtins import eval as harmless"},
+        "cells.py:1: builtins.eval by another name",
+    ),
     "settings": (
         {"cells.py": "jax.config.update('jax_enable_x64', True)"},
         "cells.py:1: changes the settings of jax",
@@ -359,3 +421,26 @@ def test_checker_finds_what_is_planted(name, tmp_path):
         assert [unordered(line) for line in found] == [unordered(wanted)]
     else:
         assert found == [wanted]
+
+
+def test_checker_sees_what_stands_beside_the_package(tmp_path):
+    texts = {
+        "examples/a.py": "import pickle",
+        "benchmarks/peers/b.py": "def f():\n    torch.load(f, weights_only=False)",
+        "tests/test_c.py": "exec('1')",
+        "tests/test_docs.py": "exec(compile('1', '', 'exec'))\neval('1')",
+        "tests/sound.py": "np.load(f, allow_pickle=False)\ntorch.load(f, weights_only=True)",
+        "hatch_build.py": "os.system('x')",
+        "elsewhere/d.py": "import pickle",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert sorted(unsafe_elsewhere(tmp_path)) == [
+        "benchmarks/peers/b.py:2: torch.load() of pickles",
+        "examples/a.py:1: pickle runs code when it loads",
+        "hatch_build.py:1: os.system()",
+        "tests/test_c.py:1: exec()",
+        "tests/test_docs.py:2: eval()",
+    ]

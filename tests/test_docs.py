@@ -33,7 +33,17 @@ def test_code_runs_as_it_stands(page, any_promotion, monkeypatch, tmp_path):
 
 def test_every_public_name_is_in_the_reference():
     reference = (ROOT / "docs" / "reference.md").read_text()
-    for room in ("", ".nnx", ".linen", ".data", ".train", ".plots"):
+    rooms = (
+        ".nnx",
+        ".linen",
+        ".data",
+        ".train",
+        ".plots",
+        ".interop",
+        ".interop.course",
+        ".export",
+    )
+    for room in ("", *rooms):
         module = importlib.import_module(f"rnnjax{room}")
         for name in public_names(module):
             heading = f"rnnjax{room}.{name}"

@@ -1,8 +1,12 @@
-"""The learning examples: what is committed agrees with itself. Their smoke run is in `.ci/run`."""
+"""The learning examples: what is committed agrees with itself. Their smoke run is in `.ci/run`.
+
+The walk from NumPy code is short enough to run here.
+"""
 
 import importlib.util
 import pathlib
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -58,3 +62,11 @@ def test_the_digits_are_read():
     assert data.xs.shape == (1797, 64, 1) and data.xs.dtype == np.float32
     assert data.xs.min() == 0 and data.xs.max() == 1
     assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+def test_the_walk_from_numpy_code_ends_where_it_began(any_promotion, capsys):
+    runpy.run_path(str(ROOT / "examples" / "from_numpy_code.py"))
+    printed = capsys.readouterr().out
+    apart = [float(x) for x in re.findall(r" (\d\.\de-\d\d)$", printed, re.M)]
+    assert len(apart) == 6 and max(apart) < 1e-5
+    assert printed.endswith("the same weights come back: True\n")

@@ -48,7 +48,8 @@ def test_import_loads_nothing_beyond_jax(imported):
 
 
 @pytest.mark.parametrize(
-    "package", ["flax", "optax", "chex", "orbax", "matplotlib", "torch", "keras", "jaxtyping"]
+    "package",
+    ["flax", "optax", "chex", "orbax", "matplotlib", "torch", "keras", "jaxtyping", "onnx"],
 )
 def test_import_does_not_load(package, imported):
     assert "jax" in imported["all"]

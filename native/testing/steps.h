@@ -21,11 +21,12 @@ struct StoredMatrix {
   Floats scales;
 };
 
-StoredMatrix round_weights(int64_t columns, int32_t stored, Floats* values) {
+StoredMatrix round_weights(int64_t columns, int32_t stored, Floats* values, bool by_rows = false) {
   StoredMatrix out;
-  if (stored == kInt8) out.scales.resize(columns, 1e-9f);
+  const auto place = [&](size_t i) { return by_rows ? i / columns : i % columns; };
+  if (stored == kInt8) out.scales.resize(by_rows ? values->size() / columns : columns, 1e-9f);
   for (size_t i = 0; stored == kInt8 && i < values->size(); ++i) {
-    float& scale = out.scales[i % columns];
+    float& scale = out.scales[place(i)];
     scale = std::max(scale, std::fabs((*values)[i]) / 127);
   }
   for (size_t i = 0; i < values->size(); ++i) {
@@ -37,8 +38,8 @@ StoredMatrix round_weights(int64_t columns, int32_t stored, Floats* values) {
       bits &= 0xffff0000u;
       std::memcpy(&value, &bits, sizeof bits);
     } else if (stored == kInt8) {
-      out.bytes.push_back(static_cast<int8_t>(std::lround(value / out.scales[i % columns])));
-      value = out.bytes.back() * out.scales[i % columns];
+      out.bytes.push_back(static_cast<int8_t>(std::lround(value / out.scales[place(i)])));
+      value = out.bytes.back() * out.scales[place(i)];
     }
   }
   return out;
@@ -99,7 +100,7 @@ class StepNetwork {
   }
 
   void add_embedding(int64_t tokens, int64_t outputs, int32_t stored, Floats* w) {
-    const StoredMatrix kept = round_weights(outputs, stored, w);
+    const StoredMatrix kept = round_weights(outputs, stored, w, true);
     StepLayer layer = {};
     layer.kind = kEmbeddingLayer, layer.inputs = tokens, layer.outputs = outputs;
     layer.weights[0] = {keep_values(*w, kept, stored), stored == kInt8 ? keep(kept.scales) : nullptr, tokens, stored};

@@ -1,6 +1,7 @@
 """What a cell is: a value made of pure functions, in the manner of an Optax transformation."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -122,13 +123,28 @@ def remembered(count: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def value(factory: Callable[P, R]) -> Callable[P, R]:
     """Return equal values for equal arguments, so that a jit cache meets the same cell again.
 
-    `lstm(8) is lstm(8)` then holds, and code that builds its cell in every call does not
+    `lstm(8) is lstm(8, bias=True)` then holds, and code that builds its cell in every call does not
     compile in every call. What is made knows its recipe.
     """
 
+    signature = inspect.signature(factory)
+
+    def bind(*args: P.args, **kwargs: P.kwargs) -> inspect.BoundArguments:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        return given
+
+    @remembered(1024)
+    def make_whole(*args: P.args, **kwargs: P.kwargs) -> R:
+        return with_recipe(factory, bind(*args, **kwargs))
+
     @functools.wraps(factory)
     def make(*args: P.args, **kwargs: P.kwargs) -> R:
-        return with_recipe(factory, factory(*args, **kwargs), *args, **kwargs)
+        try:
+            given = bind(*args, **kwargs)
+        except TypeError:
+            return factory(*args, **kwargs)  # which says what is wrong
+        return make_whole(*given.args, **given.kwargs)
 
     return remembered(1024)(make)
 

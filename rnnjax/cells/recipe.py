@@ -33,10 +33,8 @@ def recipe_of(thing: Any) -> Recipe | None:
     return recipe
 
 
-def with_recipe(factory: Callable[..., Any], made: Any, *args: Any, **kwargs: Any) -> Any:
-    """What a factory made, with its recipe."""
-    given = inspect.signature(factory).bind(*args, **kwargs)
-    given.apply_defaults()
-    made = made._replace(recipe=None)
+def with_recipe(factory: Callable[..., Any], given: inspect.BoundArguments) -> Any:
+    """What a factory makes, with its recipe."""
+    made = factory(*given.args, **given.kwargs)._replace(recipe=None)
     recipe = Recipe(factory.__name__.lstrip("_"), dict(given.arguments), made)
     return made._replace(recipe=recipe)

@@ -1,9 +1,9 @@
 """Pictures of training and of what a network does, with matplotlib; each returns its figure."""
 
+from rnnjax.cells.gates import GRUGates as GRUGates
+from rnnjax.cells.gates import LSTMGates as LSTMGates
 from rnnjax.plots.activity import gates as gates
 from rnnjax.plots.activity import saturation as saturation
-from rnnjax.plots.gating import GRUGates as GRUGates
-from rnnjax.plots.gating import LSTMGates as LSTMGates
 from rnnjax.plots.gating import SaturatedShares as SaturatedShares
 from rnnjax.plots.gating import forgetting_times as forgetting_times
 from rnnjax.plots.gating import gate_values as gate_values

@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Float, Lengths, PyTree
-from rnnjax.cells.base import Cell, value
-from rnnjax.cells.dtypes import at_least_float32, matmul, promote
+from rnnjax.cells.base import Cell
+from rnnjax.cells.dtypes import at_least_float32
+from rnnjax.cells.gates import GRUGates, LSTMGates, recording
 from rnnjax.cells.gru import GRUForm
 from rnnjax.cells.lstm import LSTMForm
 from rnnjax.cells.wrappers import check_cell
@@ -17,42 +17,6 @@ from rnnjax.methods.scan import Scan
 from rnnjax.sequence.unroll import check_call, check_start, unroll_checked
 
 GATES = ("i", "f", "o", "r", "z")  # what lies within 0..1
-
-
-class LSTMGates(NamedTuple):
-    r"""What an LSTM computes at each step: `c[t] = f[t] c[t-1] + i[t] g[t]`, `h = o tanh(c)`.
-
-    Attributes:
-        i: input gate, within 0..1.
-        f: forget gate, within 0..1.
-        g: candidate, within -1..1.
-        o: output gate, within 0..1.
-        c: the cell state after the step.
-        h: the output.
-    """
-
-    i: Float[Array, "T *batch H"]
-    f: Float[Array, "T *batch H"]
-    g: Float[Array, "T *batch H"]
-    o: Float[Array, "T *batch H"]
-    c: Float[Array, "T *batch H"]
-    h: Float[Array, "T *batch H"]
-
-
-class GRUGates(NamedTuple):
-    r"""What a GRU computes at each step: `h[t] = (1 - z[t]) n[t] + z[t] h[t-1]`.
-
-    Attributes:
-        r: reset gate, within 0..1.
-        z: update gate, within 0..1; it keeps the old state.
-        n: candidate, within -1..1.
-        h: the output.
-    """
-
-    r: Float[Array, "T *batch H"]
-    z: Float[Array, "T *batch H"]
-    n: Float[Array, "T *batch H"]
-    h: Float[Array, "T *batch H"]
 
 
 class SaturatedShares(NamedTuple):
@@ -211,47 +175,6 @@ def record(
         method=Scan(),
     )
     return run[1], sequence.mask
-
-
-@value
-def recording(cell: Cell) -> Cell:
-    """The same cell, with its gate values for outputs."""
-    lstm = isinstance(cell.form, LSTMForm)
-    reset_after = not lstm and cell.form.reset == "after"
-
-    def step(params: Any, carry: Any, z: Array) -> tuple[Any, LSTMGates | GRUGates]:
-        new, _ = cell.step(params, carry, z)
-        if lstm:
-            return new, LSTMGates(*lstm_gates_at(params, carry, z), c=new.c, h=new.h)
-        return new, GRUGates(*gru_gates_at(params, carry, z, reset_after=reset_after), h=new.h)
-
-    return cell._replace(step=step, form=None, output_is_h=False)
-
-
-def lstm_gates_at(params: Any, carry: Any, z: Array) -> tuple[Array, ...]:
-    """The gates i, f, g and o of one step."""
-    dtype = promote(z.dtype, carry.h.dtype)
-    s = z.astype(dtype) + matmul(carry.h, params.w_hh, z.dtype, dtype)
-    i, f, g, o = jnp.split(s, 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-
-
-def gru_gates_at(params: Any, carry: Any, z: Array, *, reset_after: bool) -> tuple[Array, ...]:
-    """The gates r, z and n of one step."""
-    dtype = promote(z.dtype, carry.h.dtype)
-    width = carry.h.shape[-1]
-    product = lambda h, w: matmul(h, w, z.dtype, dtype)
-    x_r, x_z, x_n = jnp.split(z.astype(dtype), 3, axis=-1)
-    h_r, h_z = jnp.split(product(carry.h, params.w_hh[:, : 2 * width]), 2, axis=-1)
-    reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-    if reset_after:
-        q = product(carry.h, params.w_hh[:, 2 * width :])
-        if params.b_hn is not None:
-            q = q + jnp.expand_dims(params.b_hn.astype(dtype), range(q.ndim - 1))
-        q = reset * q
-    else:
-        q = product(reset * carry.h.astype(dtype), params.w_hh[:, 2 * width :])
-    return reset, update, jnp.tanh(x_n + q)
 
 
 def keeping_gate(values: LSTMGates | GRUGates) -> Float[Array, "T *batch H"]:

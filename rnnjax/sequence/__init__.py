@@ -19,6 +19,11 @@ from rnnjax.sequence.params import params_from_dict as params_from_dict
 from rnnjax.sequence.params import params_to_dict as params_to_dict
 from rnnjax.sequence.penalties import activation_penalty as activation_penalty
 from rnnjax.sequence.penalties import temporal_penalty as temporal_penalty
+from rnnjax.sequence.quantized import Int8Weights as Int8Weights
+from rnnjax.sequence.quantized import Quantized as Quantized
+from rnnjax.sequence.quantized import dequantize as dequantize
+from rnnjax.sequence.quantized import quantize as quantize
+from rnnjax.sequence.quantized import quantized as quantized
 from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
 from rnnjax.sequence.stepper import Stepper as Stepper

@@ -73,6 +73,9 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
                 for i, (layer, own) in enumerate(zip(options["layers"], params, strict=True))
                 for part in _walk(f"{start}layers_{i}", as_layer("stack", layer), own, inner)
             ]
+        case "quantized":
+            inner = as_layer("quantized", options["layer"])
+            return _walk(name, inner, params, (*notes, f"{options['dtype']} weights"))
         case "recurrent":
             cell, more = _quiet(options["cell"])
             reverse = options["reverse"]

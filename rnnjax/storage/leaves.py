@@ -29,6 +29,7 @@ class Source(NamedTuple):
     function: str
     place: str
     way_out: str
+    whole: str = "`like`"  # what the leaves are of
 
     def refuse(
         self, leaf: str, wanted: str, got: Any, error: type[Exception] = ValueError
@@ -105,7 +106,7 @@ def check_fits(like: dict[str, Any], stored: Iterable[Leaf], source: Source) -> 
         elif got.shape != wanted.shape:
             source.refuse(wanted.name, f"have shape {wanted.shape}", got.shape)
     for leaf in found.values():
-        wanted = "be a leaf of `like`, which has no such name"
+        wanted = f"be a leaf of {source.whole}, which has no such name"
         source.refuse(leaf.name, wanted, f"{leaf.dtype} of shape {leaf.shape}")
 
 

@@ -63,7 +63,10 @@ def test_vectors_and_dense_layers(stored, activation):
     change, meaning = STORED[stored]
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
-    table, w, b = change(jnp.asarray(draw(9, 6))), change(jnp.asarray(draw(6, 70))), draw(70)
+    w, b, table = change(jnp.asarray(draw(6, 70))), draw(70), change(jnp.asarray(draw(6, 9)))
+    # Scales of vectors are those of tokens.
+    table = (table[0].T.copy(), table[1]) if isinstance(table, tuple) else table.T
+    vectors = table[0] * table[1][:, None] if isinstance(table, tuple) else meaning(table)
     layers = [
         steps.embedding(rnnjax.EmbeddingParams(table)),
         steps.elementwise(activation, 6),
@@ -72,7 +75,7 @@ def test_vectors_and_dense_layers(stored, activation):
     tokens = rng.integers(0, 9, size=(20, 3))
     [ys] = steps.Network(layers).plan(20, (3,)).chunk(tokens, [])
     apply = activation or (lambda a: a)
-    below = np.asarray(apply(jnp.asarray(meaning(table))[tokens]))
+    below = np.asarray(apply(jnp.asarray(vectors)[tokens]))
     wanted = apply(jnp.asarray(below @ np.asarray(meaning(w)) + b))
     np.testing.assert_allclose(ys, wanted, rtol=2e-5, atol=2e-6)
 

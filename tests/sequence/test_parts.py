@@ -23,6 +23,7 @@ def test_a_recipe_has_every_option():
 
 def test_equal_calls_give_one_value():
     assert rnnjax.stack(rnnjax.lstm(4)) is rnnjax.stack(rnnjax.lstm(4))
+    assert rnnjax.lstm(4) is rnnjax.lstm(hidden_features=4, bias=True)
 
 
 @pytest.mark.parametrize("field", ["step", "init", "project", "form"])

@@ -161,6 +161,21 @@ def test_what_the_library_does_not_run(layer, features, why):
     assert step.method is None and why in step.reason
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_small_weights_are_read_as_they_are(dtype):
+    layer, params, tokens, *_ = network()
+    small = rnnjax.quantize(layer, params, dtype)
+    step = rnnjax.stepper(small.layer, small.params)
+    assert not LOADED or step.method == rnnjax.Native()
+    whole = rnnjax.stepper(layer, rnnjax.dequantize(small.params))
+    got = step.chunk(step.init_carry((B,)), tokens)
+    assert_close(got, whole.chunk(whole.init_carry((B,)), tokens))
+    both = rnnjax.bidirectional(rnnjax.gru(H))
+    small = rnnjax.quantize(both, registry.random_params(both), dtype)
+    with pytest.raises(ValueError, match="read forwards alone, got a bidirectional layer"):
+        rnnjax.stepper(small.layer, small.params)
+
+
 @needs_library
 @pytest.mark.parametrize("name", ["w_hh", "b", "w_ih"])
 def test_params_that_do_not_fit_reach_no_memory(name):

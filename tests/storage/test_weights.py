@@ -19,7 +19,7 @@ from messages import TYPE, VALUE, check_refused
 import rnnjax
 from rnnjax import load_weights, save_weights
 from rnnjax.storage import files
-from rnnjax.storage.weights import CHECKSUM
+from rnnjax.storage.tensors import CHECKSUM
 
 
 def make_params(features=3, seed=0):
@@ -67,7 +67,7 @@ ODD = {
     "numpy": {"f64": np.linspace(0, 1, 3), "order": np.arange(6.0).reshape(2, 3).T},
     "complex": jnp.array([1 - 2j]),
     "nothing": (None, {}),
-    "é/..": jnp.ones(1),
+    "é/.:": jnp.ones(1),
 }
 
 
@@ -157,6 +157,16 @@ MESSAGES = {
         TYPE,
         f"save_weights: `__metadata__` {HOLD} float32 of shape (2,); {KEEPS}",
     ),
+    "path": (
+        lambda w: save_weights("w", {"../w": jnp.ones(1)}),
+        TYPE,
+        f"save_weights: `../w` {HOLD} a name that leads out of a folder; {KEEPS}",
+    ),
+    "new line": (
+        lambda w: save_weights("w", {"a\nb": jnp.ones(1)}),
+        TYPE,
+        f"save_weights: `a\\nb` {HOLD} a name with letters that do not print; {KEEPS}",
+    ),
     "number": (
         lambda w: save_weights("w", {"a": 3}),
         TYPE,
@@ -182,6 +192,17 @@ MESSAGES = {
         'call jax.config.update("jax_enable_x64", True) first.',
     ),
 }
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path, monkeypatch, params):
+    monkeypatch.setattr("rnnjax.storage.tensors.MOST", 100)
+    with pytest.raises(VALUE) as caught:
+        save_weights(tmp_path / "w", params)
+    assert str(caught.value) == (
+        "save_weights: `params` must have names of 100 bytes at most, with their shapes, "
+        "got 5 arrays; use more files."
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("case", MESSAGES)
@@ -272,8 +293,7 @@ def test_no_folder(tmp_path, params):
 
 def test_without_safetensors(tmp_path, monkeypatch, params):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    for call in (save_weights, load_weights):
-        with pytest.raises(ImportError) as caught:
-            call(tmp_path / "w", params)
-        message = f"{call.__name__}: safetensors is not installed; pip install rnnjax[train]."
-        assert str(caught.value) == message
+    with pytest.raises(ImportError) as caught:
+        save_weights(tmp_path / "w", params)
+    message = "save_weights: safetensors is not installed; pip install rnnjax[train]."
+    assert str(caught.value) == message

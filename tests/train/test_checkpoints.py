@@ -1,6 +1,7 @@
 """Checkpoints give back the same bits, in the same places, and refuse what is of another model."""
 
 import logging
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -388,7 +389,7 @@ def test_nothing_is_logged_or_printed(tmp_path, caplog, capfd):
 
 
 def test_without_orbax(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "orbax", None)
+    monkeypatch.setitem(sys.modules, "orbax", None)
     with pytest.raises(ImportError, match=r"save: orbax-checkpoint is not .* rnnjax\[train\]\."):
         train.save(tmp_path, 1, X, {})
     assert steps_in(tmp_path) == []

@@ -35,7 +35,8 @@ def halves(weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Values and scales; a float array has none.
 
     `weights` is an array in float32 or bfloat16, a pair of int8 `(rows, columns)` and float32
-    `(columns,)`, or what has both as its `values` and `scale`.
+    `(columns,)`, or what has both as its `values` and `scale`. Of an embedding the scales belong
+    to rows.
     """
     if is_quantized(weights):
         weights = weights.values, weights.scale

@@ -1,0 +1,162 @@
+"""Smaller weights: how far they are from the whole ones, and that every network takes them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from messages import TYPE, VALUE, check_refused, table
+from registry import CELLS, D, H, inputs, random_params, sized
+
+import rnnjax
+from rnnjax.sequence.parts import parts_of
+
+DTYPES = ("int8", "bfloat16")
+
+
+def network():
+    return rnnjax.stack(
+        rnnjax.embedding(9, 4),
+        rnnjax.bidirectional(rnnjax.lstm(5)),
+        rnnjax.gru(6, learned_carry=True),
+        rnnjax.dense(3),
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=3, max_size=3),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_no_weight_moves_by_more_than_half_a_scale(rows):
+    w = np.asarray(rows, np.float32)
+    layer = rnnjax.dense(3, bias=False)
+    small = rnnjax.quantize(layer, rnnjax.DenseParams(jnp.asarray(w))).params
+    assert small.w.values.dtype == jnp.int8 and small.w.scale.shape == (1, 3)
+    again = np.asarray(rnnjax.dequantize(small).w, np.float64)
+    scale = np.asarray(small.w.scale, np.float64)
+    assert (abs(again - w) <= scale * (0.5 + 1e-4) + 2e-36).all()
+    zero = abs(w).max(0) == 0
+    assert (again[:, zero] == 0).all()
+
+
+def test_bfloat16_keeps_eight_bits():
+    layer, params = rnnjax.dense(3), rnnjax.DenseParams(inputs(4, 3, seed=0), jnp.ones(3))
+    small = rnnjax.quantize(layer, params, "bfloat16").params
+    assert small.w.dtype == jnp.bfloat16 and small.b.dtype == jnp.float32
+    np.testing.assert_allclose(rnnjax.dequantize(small).w, params.w, rtol=2**-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_network_runs_as_with_the_weights_multiplied_out(dtype):
+    layer = network()
+    params = random_params(layer, None, 0)
+    small = rnnjax.quantize(layer, params, dtype)
+    tokens = jnp.arange(21).reshape(7, 3) % 9
+    run = lambda layer, params: layer.apply(params, tokens, lengths=[7, 2, 0])
+    got, wanted = run(*small), run(layer, rnnjax.dequantize(small.params))
+    jax.tree.map(np.testing.assert_array_equal, got, wanted)
+    exact = run(layer, params)
+    assert 0 < abs(got[1] - exact[1]).max() < 0.05 * abs(exact[1]).max()
+
+
+def test_sizes_are_a_quarter_and_a_half():
+    layer = rnnjax.stack(rnnjax.lstm(64), rnnjax.lstm(64))
+    params = layer.init(jax.random.key(0), 64)
+    count = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    whole = count(params)
+    assert count(rnnjax.quantize(layer, params).params) < 0.28 * whole
+    assert count(rnnjax.quantize(layer, params, "bfloat16").params) < 0.51 * whole
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_has_matrices_to_make_small(name):
+    cell = sized(name, D, H)
+    like = jax.eval_shape(lambda: cell.init(jax.random.key(0), D))
+    small = jax.eval_shape(lambda: rnnjax.quantized(cell).init(jax.random.key(0), D))
+    again = jax.eval_shape(rnnjax.dequantize, small)
+    assert jax.tree.structure(again) == jax.tree.structure(like)
+    assert [a.shape for a in jax.tree.leaves(again)] == [a.shape for a in jax.tree.leaves(like)]
+    assert any(leaf.dtype == jnp.int8 for leaf in jax.tree.leaves(small))
+
+
+def test_scales_of_both_directions_and_of_tokens_are_their_own():
+    small = rnnjax.quantize(network(), random_params(network(), None, 0)).params
+    assert small[0].w.scale.shape == (9, 1)
+    assert small[1].w_hh.scale.shape == (2, 1, 20) and small[1].b.dtype == jnp.float32
+
+
+def test_the_layer_draws_and_is_seen_through():
+    layer = rnnjax.quantized(network())
+    params = layer.init(jax.random.key(0), None)
+    wanted = rnnjax.quantize(network(), network().init(jax.random.key(0), None)).params
+    jax.tree.map(np.testing.assert_array_equal, params, wanted)
+    parts = parts_of(layer, params)
+    assert [part.factory for part in parts] == ["embedding", "lstm", "gru", "dense"]
+    assert parts[2].notes == ("int8 weights",)
+    assert parts[1].directions[1].w_hh.values.shape == (5, 20)
+
+
+def test_it_can_be_compiled_and_batched():
+    layer, params = rnnjax.gru(4), random_params(rnnjax.gru(4), 3, 0)
+    xs = inputs(5, 2, 3, seed=0)
+    small = jax.jit(lambda p: rnnjax.quantize(layer, p).params)(params)
+    run = lambda xs: rnnjax.quantized(layer).apply(small, xs)[1]
+    np.testing.assert_allclose(jax.vmap(run, 1, 1)(xs), run(xs), rtol=1e-6, atol=1e-6)
+
+
+def spoiled(change):
+    params = random_params(rnnjax.lstm(5), 4, 0)
+    return lambda world: rnnjax.quantize(rnnjax.lstm(5), change(params))
+
+
+MESSAGES = table(
+    quantize={
+        "dtype": (
+            lambda w: rnnjax.quantize(w.lstm, w.p, "int4"),
+            VALUE,
+            "quantize: `dtype` must be one of ['int8', 'bfloat16'], got 'int4'; choose one of "
+            "these.",
+        ),
+        "layer": (
+            lambda w: rnnjax.quantize(3, w.p),
+            TYPE,
+            "quantize: `layer` must be cells, layers or functions of the features, got int 3; "
+            "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like.",
+        ),
+        "twice": (
+            lambda w: rnnjax.quantize(w.lstm, rnnjax.quantize(w.lstm, w.p).params),
+            TYPE,
+            "quantize: `params` must be from init, got LSTMParams(w_ih, w_hh, b); give what init "
+            "made for this very cell or layer.",
+        ),
+        "half": (
+            spoiled(lambda p: p._replace(w_hh=p.w_hh.astype(jnp.float16))),
+            TYPE,
+            "quantize: `params.w_hh` must be float32, got float16; cast the params first.",
+        ),
+        "nan": (
+            spoiled(lambda p: p._replace(w_ih=p.w_ih * jnp.nan)),
+            VALUE,
+            "quantize: `params.w_ih` must be finite, got NaN or infinity; take params from before "
+            "training went wrong.",
+        ),
+    },
+    quantized={
+        "dtype": (
+            lambda w: rnnjax.quantized(w.lstm, dtype="float8"),
+            VALUE,
+            "quantized: `dtype` must be one of ['int8', 'bfloat16'], got 'float8'; choose one of "
+            "these.",
+        ),
+    },
+)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_refusals_say_what_is_wrong(name):
+    check_refused(MESSAGES[name])
