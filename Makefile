@@ -42,6 +42,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/side_by_side.py --odd
 	$(BIN)/python benchmarks/side_by_side.py --streaming
+	$(BIN)/python benchmarks/streaming.py --rounds 31
 	$(BIN)/python benchmarks/linear.py
 	$(BIN)/python benchmarks/chunkwise.py
 	$(BIN)/python benchmarks/growth.py
@@ -51,6 +52,7 @@ bench: $(VENV)/.bench
 
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --quick --out benchmarks/output
+	$(BIN)/python benchmarks/streaming.py --quick
 	$(BIN)/python benchmarks/linear.py --quick
 	$(BIN)/python benchmarks/chunkwise.py --quick
 	$(BIN)/python benchmarks/fit_overhead.py --quick

@@ -321,7 +321,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 6; }
+extern "C" int rnnjax_interface() { return 7; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 
@@ -330,4 +330,17 @@ extern "C" int rnnjax_select(const char* name) {
   const rnnjax::Kernels* found = rnnjax::find(name);
   if (found) rnnjax::selected.store(found);
   return found != nullptr;
+}
+
+// Streams, called without XLA. `words` are the address of layers and their number, steps and rows;
+// the addresses of x, y, scratch and new carries; and those of the leaves of old ones.
+extern "C" void rnnjax_steps(const int64_t* words) {
+  const auto array = [words](int i) { return reinterpret_cast<float*>(words[i]); };
+  const auto* const layers = reinterpret_cast<const rnnjax::StepLayer*>(words[0]);
+  const auto* const begin = reinterpret_cast<const float* const*>(words + 8);
+  rnnjax::selected.load()->steps({layers, words[1], words[2], words[3], array(4), array(5), array(6), begin, array(7)});
+}
+
+extern "C" int64_t rnnjax_step_scratch(const rnnjax::StepLayer* layers, int64_t count, int64_t steps, int64_t rows) {
+  return rnnjax::step_scratch({layers, count, steps, rows, nullptr, nullptr, nullptr, nullptr, nullptr});
 }

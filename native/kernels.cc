@@ -31,6 +31,7 @@ namespace avx512 {
 #include "backward.h"
 #include "jobs.h"
 #include "outer.h"
+#include "steps.h"
 }  // namespace avx512
 #undef LANES
 #if defined(__clang__)
@@ -51,6 +52,7 @@ namespace avx2 {
 #include "backward.h"
 #include "jobs.h"
 #include "outer.h"
+#include "steps.h"
 }  // namespace avx2
 #undef LANES
 #if defined(__clang__)
@@ -72,17 +74,18 @@ namespace portable {
 #include "backward.h"
 #include "jobs.h"
 #include "outer.h"
+#include "steps.h"
 }  // namespace portable
 #undef LANES
 
 static const Kernels kPortable = {"portable", portable::forward, portable::backward, portable::gradients,
-                                  portable::activations};
+                                  portable::activations, portable::steps};
 
 #if defined(__x86_64__)
 static const Kernels kAvx2 = {"avx2", avx2::forward, avx2::backward, avx2::gradients,
-                              avx2::activations};
+                              avx2::activations, avx2::steps};
 static const Kernels kAvx512 = {"avx512", avx512::forward, avx512::backward, avx512::gradients,
-                                avx512::activations};
+                                avx512::activations, avx512::steps};
 #endif
 
 static bool served(const Kernels& kernels) {

@@ -147,6 +147,79 @@ struct Gradients {
   float* dcandidate_bias;
 };
 
+// --- Streams: networks whose weights are packed once, a step or some steps a call.
+
+// What stands in a table of layers beside the cells.
+enum StepKind : int32_t { kDenseLayer = 16, kEmbeddingLayer = 17, kActivationLayer = 18 };
+enum Activation : int32_t { kIdentityOf = 0, kTanhOf = 1, kReLUOf = 2, kSigmoidOf = 3, kSiLUOf = 4 };
+enum Stored : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8 = 2 };
+
+// A matrix of `rows`, packed: panels of 2, 3 or 4 groups of 16 columns, each row after row. In what
+// rnnjax/methods/native/packing.py makes, columns that are not there are zero.
+struct StepWeights {
+  const void* values;
+  const float* scales;  // of each column as packed, for kInt8; null for the others
+  int64_t rows;
+  int32_t stored;
+};
+
+// A layer, as rnnjax/methods/native/steps.py writes it. An embedding's vectors are not packed, and
+// have a scale each.
+struct StepLayer {
+  int32_t kind, activation;
+  int64_t inputs, outputs;
+  StepWeights weights[4];       // of x and h; and of both for the candidate of a GRU that resets before
+  const float* bias;            // as columns are packed
+  const float* candidate_bias;  // of a GRU: b_hn, or the bias of such a candidate
+};
+
+struct StepCall {
+  const StepLayer* layers;
+  int64_t count, steps, rows;
+  const void* x;              // (steps, rows, inputs), or (steps, rows) tokens in int64_t
+  float* y;                   // (steps, rows, outputs)
+  float* scratch;             // of `step_scratch` numbers
+  const float* const* begin;  // the leaves of all carries, (rows, hidden)
+  float* end;                 // the same, one behind the other
+};
+
+inline int64_t step_leaves(int32_t kind) { return kind == kLSTM ? 2 : known(kind) ? 1 : 0; }
+inline int step_vectors(int32_t kind) { return kind == kGRUAfter ? 3 : kind == kGRUBefore ? 2 : 4; }
+// Numbers in a row of sums of the first product of a layer.
+inline int64_t step_width(const StepLayer& l) {
+  switch (l.kind) {
+    case kLSTM: return 4 * padded(l.outputs, 16);
+    case kGRUAfter: return 3 * padded(l.outputs, 16);
+    case kGRUBefore: return 2 * padded(l.outputs, 16);
+    default: return padded(l.outputs, 64);
+  }
+}
+inline int64_t step_input_bytes(const StepLayer& l) {  // of a row
+  return l.kind == kEmbeddingLayer ? sizeof(int64_t) : l.inputs * sizeof(float);
+}
+constexpr int64_t kStepsTogether = 16;
+inline int64_t together(const StepCall& c) { return c.steps < kStepsTogether ? c.steps : kStepsTogether; }
+// Between two layers.
+inline int64_t between_numbers(const StepCall& c) {
+  int64_t widest = 0;
+  for (int64_t l = 0; l + 1 < c.count; ++l) {
+    if (c.layers[l].outputs > widest) widest = c.layers[l].outputs;
+  }
+  return together(c) * c.rows * padded(widest, 16);
+}
+// Sums of all steps, those of h, and those of a candidate.
+inline int64_t step_scratch(const StepCall& c) {
+  int64_t most = 0;
+  for (int64_t l = 0; l < c.count; ++l) {
+    const StepLayer& layer = c.layers[l];
+    const int64_t width = step_width(layer);
+    const int64_t candidate = layer.kind == kGRUBefore ? together(c) * padded(layer.outputs, 64) : 0;
+    const int64_t numbers = c.rows * ((together(c) + 1) * width + candidate);
+    if (numbers > most) most = numbers;
+  }
+  return most + 2 * between_numbers(c);
+}
+
 // Where the work of other threads is put.
 class Pool {
  public:
@@ -162,6 +235,7 @@ struct Kernels {
   void (*backward)(const Size&, const std::vector<Backward>&, Pool&);
   void (*gradients)(const Size&, const std::vector<Gradients>&, Pool&);
   void (*activations)(int64_t, const float*, float* sigmoid, float* tanh);
+  void (*steps)(const StepCall&);
 };
 
 }  // namespace rnnjax

@@ -26,6 +26,7 @@
 #include "testing/pools.h"
 #include "testing/reference.h"
 #include "testing/runs.h"
+#include "testing/steps.h"
 
 namespace rnnjax {
 namespace {
@@ -383,6 +384,8 @@ int main(int count, char** words) {
   rnnjax::test_single_row();
   rnnjax::test_no_steps();
   rnnjax::test_gradients();
+  rnnjax::test_step_cells();
+  rnnjax::test_step_networks();
   rnnjax::test_pools();
   rnnjax::test_concurrent_calls();
   std::printf("%d failures\n", rnnjax::failures);

@@ -66,6 +66,7 @@ from rnnjax.sequence import EmbeddingParams as EmbeddingParams
 from rnnjax.sequence import Int8Weights as Int8Weights
 from rnnjax.sequence import Layer as Layer
 from rnnjax.sequence import Quantized as Quantized
+from rnnjax.sequence import Stepper as Stepper
 from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
@@ -86,6 +87,7 @@ from rnnjax.sequence import quantized as quantized
 from rnnjax.sequence import recurrent as recurrent
 from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
+from rnnjax.sequence import stepper as stepper
 from rnnjax.sequence import temporal_penalty as temporal_penalty
 from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm

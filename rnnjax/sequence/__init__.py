@@ -26,5 +26,7 @@ from rnnjax.sequence.quantized import quantize as quantize
 from rnnjax.sequence.quantized import quantized as quantized
 from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
+from rnnjax.sequence.stepper import Stepper as Stepper
+from rnnjax.sequence.stepper import stepper as stepper
 from rnnjax.sequence.unroll import explain as explain
 from rnnjax.sequence.unroll import unroll as unroll

@@ -54,7 +54,8 @@ def check_sequence(
     leaves = _with_specs(function, argument, spec, xs)
     lead = None
     for name, x, leaf_spec in leaves:
-        shape = _check_leaf(function, name, x, leaf_spec, time_major)
+        axes = ("T", "*batch") if time_major else ("*batch", "T")
+        shape = _check_leaf(function, name, x, leaf_spec, axes)
         if lead not in (None, shape):
             way_out = "all inputs share the axes of time and batch"
             _checks.refuse(function, name, f"begin with axes {lead}", shape, way_out)
@@ -91,6 +92,24 @@ def check_sequence(
     return Sequence(tree, alike(valid), alike(restarts))
 
 
+def check_step(
+    function: str, spec: PyTree, x: PyTree, *, argument: str = "x"
+) -> tuple[PyTree, tuple[int, ...]]:
+    """Check one step's input, `(*batch, ...)`; return it as JAX arrays, and the batch axes."""
+    leaves = _with_specs(function, argument, spec, x)
+    lead = None
+    for name, leaf, leaf_spec in leaves:
+        shape = _check_leaf(function, name, leaf, leaf_spec, ("*batch",))
+        if lead not in (None, shape):
+            way_out = "all inputs share the axes of batch"
+            _checks.refuse(function, name, f"begin with axes {lead}", shape, way_out)
+        lead = shape
+        if leaf_spec.below is not None:
+            check_tokens(function, name, leaf, None, leaf_spec.below)
+    assert lead is not None
+    return jax.tree.unflatten(jax.tree.structure(x), [leaf for _, leaf, _ in leaves]), lead
+
+
 def _with_specs(
     function: str, argument: str, spec: PyTree, xs: PyTree
 ) -> list[tuple[str, Array, InputSpec]]:
@@ -120,19 +139,18 @@ def _with_specs(
 
 
 def _check_leaf(
-    function: str, name: str, x: Array, spec: InputSpec, time_major: bool
+    function: str, name: str, x: Array, spec: InputSpec, axes: tuple[str, ...]
 ) -> tuple[int, ...]:
     """Check one input array; return its axes of time and batch, as they stand."""
     rank = len(spec.shape)
-    lead, features = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
-    fits = x.ndim > rank and all(
+    lead, features = x.shape[: max(x.ndim - rank, 0)], x.shape[max(x.ndim - rank, 0) :]
+    fits = x.ndim >= rank + axes.count("T") and all(
         want in (None, got) for want, got in zip(spec.shape, features, strict=False)
     )
     if not fits:
         free = ["S"] * (rank - 1) + ["D"]  # axes of space, and the features
         trailing = [f if n is None else str(n) for f, n in zip(free, spec.shape, strict=False)]
-        axes = ["T", "*batch"] if time_major else ["*batch", "T"]
-        wanted = f"have shape ({', '.join(axes + trailing)})"
+        wanted = f"have shape ({', '.join([*axes, *trailing])})"
         way_out = "the features come last, and params fix their number"
         _checks.refuse(function, name, wanted, x.shape, way_out)
     if not jnp.issubdtype(x.dtype, spec.kind):
