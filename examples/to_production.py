@@ -59,7 +59,7 @@ def accuracy(ys, lengths, labels):
 
 
 def smaller(params, xs, lengths, labels, folder):
-    """The same network in three dtypes: bytes of its file, accuracy, and how far probabilities are off."""
+    """The network in three dtypes: bytes of its file, accuracy, how far probabilities are off."""
     wanted = logits(layer, params, xs, lengths)
     for dtype in ("float32", "bfloat16", "int8"):
         network = (layer, params) if dtype == "float32" else rnnjax.quantize(layer, params, dtype)
