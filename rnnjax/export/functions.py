@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +12,6 @@ from rnnjax.export.graph import Graph
 
 Writer = Callable[[Graph, str], str]
 """Adds a function of a tensor to a graph, and returns the name of the result."""
-
-
-class Activation(NamedTuple):
-    """A function inside a recurrent operator."""
-
-    name: str
-    alpha: float | None = None
-    beta: float | None = None
-
-
-ACTIVATIONS: dict[Any, Activation] = {
-    jax.nn.sigmoid: Activation("Sigmoid"),
-    jax.lax.logistic: Activation("Sigmoid"),
-    jnp.tanh: Activation("Tanh"),
-    jax.lax.tanh: Activation("Tanh"),
-    jax.nn.relu: Activation("Relu"),
-    jax.nn.hard_sigmoid: Activation("HardSigmoid", 1 / 6, 0.5),
-    jax.nn.elu: Activation("Elu", 1.0),
-    jax.nn.leaky_relu: Activation("LeakyRelu", 0.01),
-    jax.nn.soft_sign: Activation("Softsign"),
-    jax.nn.softplus: Activation("Softplus"),
-}
 
 
 def writer_of(function: Any) -> Writer | None:

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.dtypes import at_least_float32, promote
-from rnnjax.export.functions import ACTIVATIONS, writer_of
-from rnnjax.export.operators import KINDS, activations_of, in_features
+from rnnjax.export.functions import writer_of
+from rnnjax.export.operators import in_features
+from rnnjax.interop.onnx_activations import by_function
+from rnnjax.interop.onnx_layout import OPERATORS, activations_of
 from rnnjax.sequence import merge
 from rnnjax.sequence.arguments import abstract_params
 from rnnjax.sequence.layer import Layer
@@ -54,9 +56,9 @@ def _check_parts(function: str, parts: list[Part]) -> None:
     dtype: Any = jnp.dtype("float32")
     for index, part in enumerate(parts):
         name = part.name or "layer"
-        if part.factory in KINDS:
+        if part.factory in OPERATORS:
             _check_merge(function, name, part)
-            for activation in activations_of(part):
+            for activation in activations_of(part.factory, part.options):
                 _check_activation(function, name, activation)
         elif part.factory in ("dense", "pointwise"):
             option = "activation" if part.factory == "dense" else "function"
@@ -80,11 +82,7 @@ def _check_merge(function: str, name: str, part: Part) -> None:
 
 
 def _check_activation(function: str, name: str, activation: Any) -> None:
-    try:
-        known = activation in ACTIVATIONS
-    except TypeError:  # it cannot be hashed
-        known = False
-    if not known:
+    if by_function(activation) is None:
         wanted = "have activations that ONNX's recurrent operators have"
         way_out = f"use jnp.tanh, jax.nn.sigmoid or jax.nn.relu; {STABLEHLO}"
         _checks.refuse(function, name, wanted, title(activation), way_out)

@@ -7,7 +7,8 @@ import numpy as np
 
 from rnnjax.export.functions import writer_of
 from rnnjax.export.graph import Graph, Port
-from rnnjax.export.operators import KINDS, Recurrent, as_float32, in_features, recurrent_of
+from rnnjax.export.operators import Recurrent, as_float32, in_features, recurrent_of
+from rnnjax.interop.onnx_layout import OPERATORS
 from rnnjax.sequence import merge
 from rnnjax.sequence.parts import Part
 
@@ -44,7 +45,7 @@ class Writer:
         x = self._inputs(() if tokens else (width,), "int32" if tokens else "float32")
         for part in parts:
             graph.part = part.name
-            if part.factory in KINDS:
+            if part.factory in OPERATORS:
                 x, width = self._recurrent(part, x)
             elif part.factory == "embedding":
                 x, width = self._embedding(part, x), part.params.w.shape[1]
@@ -133,7 +134,7 @@ class Writer:
         starts = {name: self._start(part, found, name) for name in found.states}
         names = {name: graph.constant(name.lower(), array) for name, array in found.weights.items()}
         lengths = self.padding.lengths if self.padding else ""
-        inputs = [x, names["W"], names["R"], names["B"], lengths, *starts.values()]
+        inputs = [x, names["W"], names["R"], names.get("B", ""), lengths, *starts.values()]
         finals = tuple(graph.fresh(f"last_{name}") for name in found.states)
         y = graph.add(
             found.operator,

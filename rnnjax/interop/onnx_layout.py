@@ -13,40 +13,37 @@ from rnnjax.cells.gru import GRUCarry, GRUParams
 from rnnjax.cells.lstm import LSTMCarry, LSTMParams
 from rnnjax.cells.peephole import PeepholeLSTMParams
 from rnnjax.interop import layouts
+from rnnjax.interop.onnx_activations import attributes_of, by_function
 
 OPERATORS = {
     "lstm": "LSTM",
     "peephole_lstm": "LSTM",
     "coupled_lstm": "LSTM",
+    "multihead_lstm": "LSTM",
     "gru": "GRU",
+    "multihead_gru": "GRU",
+    "mgu": "GRU",
     "elman": "RNN",
+    "indrnn": "RNN",
 }
 ORDERS = {"LSTM": layouts.ONNX_LSTM, "GRU": layouts.ONNX_GRU, "RNN": "n"}
 OURS = {"LSTM": layouts.LSTM, "GRU": layouts.GRU, "RNN": "n"}
-# Names of ONNX, whose default alpha and beta make these very functions.
-ACTIVATIONS: dict[str, Callable[..., Any]] = {
-    "Sigmoid": jax.nn.sigmoid,
-    "Tanh": jnp.tanh,
-    "Relu": jax.nn.relu,
-    "Elu": jax.nn.elu,
-    "LeakyRelu": jax.nn.leaky_relu,
-    "Softplus": jax.nn.softplus,
-    "Softsign": jax.nn.soft_sign,
+SLOTS = {  # what the operator's activations are called in our options
+    "LSTM": ("gate_activation", "activation", "activation"),
+    "GRU": ("gate_activation", "activation"),
+    "RNN": ("activation",),
 }
-USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 
-def activation_names(kind: str, options: Mapping[str, Any]) -> list[str | None]:
-    """What ONNX calls the activations of one direction; None for one that it lacks.
+def activations_of(kind: str, options: Mapping[str, Any]) -> list[Callable[..., Any]]:
+    """The functions of one direction, in the operator's order.
 
     Args:
         kind: the factory of the cell, a key of `OPERATORS`.
         options: of its recipe.
     """
-    name = lambda function: next((n for n, f in ACTIVATIONS.items() if f is function), None)
-    gate = name(options.get("gate_activation", jax.nn.sigmoid))
-    squash = name(options.get("activation", jnp.tanh))
-    return {"LSTM": [gate, squash, squash], "GRU": [gate, squash], "RNN": [squash]}[OPERATORS[kind]]
+    usual = {"gate_activation": jax.nn.sigmoid, "activation": jnp.tanh}
+    return [options.get(slot, usual[slot]) for slot in SLOTS[OPERATORS[kind]]]
 
 
 def pack(
@@ -57,8 +54,8 @@ def pack(
     Args:
         kind: the factory of the cell, a key of `OPERATORS`, which names the operator.
         directions: its params, arrays of NumPy: one, or two for both directions.
-        options: of the cell's recipe; where a GRU resets, and activations, which must be those
-            of `ACTIVATIONS`: ask `activation_names` before.
+        options: of the cell's recipe; where a GRU resets, and activations, which must be known to
+            `by_function`: ask it about `activations_of` before.
         reverse: whether a single direction reads from the end.
 
     Returns:
@@ -67,26 +64,43 @@ def pack(
         attributes, without those at ONNX's defaults except `hidden_size` and `direction`.
     """
     operator = OPERATORS[kind]
+    before = options.get("reset") == "before"
+    directions = [_plain(kind, params, before) for params in directions]
     ways = [_pack_way(operator, params) for params in directions]
     arrays = {name: np.stack([way[name] for way in ways]) for name in ways[0]}
-    width = directions[0].w_hh.shape[0]
     direction = "bidirectional" if len(ways) == 2 else "reverse" if reverse else "forward"
-    attributes: dict[str, Any] = {"hidden_size": width, "direction": direction}
-    names = activation_names(kind, options)
-    if names != USUAL[operator]:
-        attributes["activations"] = names * len(ways)
+    attributes = {"hidden_size": directions[0].w_hh.shape[0], "direction": direction}
+    found = [one for one in map(by_function, activations_of(kind, options)) if one is not None]
+    attributes |= attributes_of(operator, found, len(ways))
     if kind == "coupled_lstm":
         attributes["input_forget"] = 1
-    if kind == "gru" and options.get("reset", "after") == "after":
+    if operator == "GRU" and not before:
         attributes["linear_before_reset"] = 1
     return arrays, attributes
+
+
+def _plain(kind: str, params: Any, before: bool) -> Any:
+    """The same function as params of an LSTM, GRU or Elman cell."""
+    match kind:
+        case "coupled_lstm":
+            leaf = _from_coupled
+            return LSTMParams(leaf(params.w_ih), leaf(params.w_hh), leaf(params.b), params.initial)
+        case "multihead_lstm" | "multihead_gru":
+            cell = LSTMParams if kind == "multihead_lstm" else GRUParams
+            fields = {name: a for name, a in params._asdict().items() if name in cell._fields}
+            return cell(**(fields | {"w_hh": _from_heads(params.w_hh)}))
+        case "mgu":
+            arrays = [_from_mgu(a, before) for a in (params.w_ih, params.w_hh, params.b)]
+            return GRUParams(arrays[0], arrays[1], arrays[2], params.b_hn, params.initial)
+        case "indrnn":
+            w_hh: Any = np.diag(params.u)
+            return ElmanParams(params.w_ih, w_hh, params.b, params.initial)
+    return params
 
 
 def _pack_way(operator: str, params: Any) -> dict[str, np.ndarray]:
     """The arrays of one direction, without the axis of directions."""
     have, want = OURS[operator], ORDERS[operator]
-    if isinstance(params, CoupledLSTMParams):
-        params = _from_coupled(params)
 
     def there(array: Any) -> Any:
         return layouts.reorder(array, have, want)
@@ -108,15 +122,27 @@ def _pack_way(operator: str, params: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _from_coupled(params: CoupledLSTMParams) -> LSTMParams:
-    """Weights of a coupled LSTM with an input gate, i = 1 - f, and a forget gate that is unused."""
+def _from_coupled(array: Any) -> Any:
+    """The gates of an LSTM with i = 1 - f, and a forget gate that is not used."""
+    gates = layouts.blocks(array, layouts.COUPLED_LSTM)
+    gates["i"], gates["f"] = -gates["f"], np.zeros_like(gates["f"])
+    return np.concatenate([gates[gate] for gate in layouts.LSTM], -1)
 
-    def leaf(array: Any) -> Any:
-        gates = layouts.blocks(array, layouts.COUPLED_LSTM)
-        gates["i"], gates["f"] = -gates["f"], np.zeros_like(gates["f"])
-        return np.concatenate([gates[gate] for gate in layouts.LSTM], -1)
 
-    return LSTMParams(leaf(params.w_ih), leaf(params.w_hh), leaf(params.b), params.initial)
+def _from_mgu(array: Any, before: bool) -> Any:
+    """The gates of a GRU whose gates are one; with reset before, f takes the new state."""
+    gates = layouts.blocks(array, layouts.MGU)
+    gates["r"], gates["z"] = gates["f"], -gates["f"] if before else gates["f"]
+    return np.concatenate([gates[gate] for gate in layouts.GRU], -1)
+
+
+def _from_heads(w_hh: Any) -> Any:
+    """Recurrent weights of heads, `(N, J, K)`, as one block-diagonal matrix a gate."""
+    heads, units, columns = w_hh.shape
+    dense = np.zeros((heads, units, columns // units, heads, units), w_hh.dtype)
+    for head in range(heads):
+        dense[head, :, :, head] = w_hh[head].reshape(units, columns // units, units)
+    return dense.reshape(heads * units, columns * heads)
 
 
 def unpack(

@@ -11,16 +11,16 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import Reading, as_params, cell_of, one_layer
-from rnnjax.interop.onnx_graph import Operator, attributes_of, is_graph, is_node, operators_of
-from rnnjax.interop.onnx_layout import (
+from rnnjax.interop.onnx_activations import (
     ACTIVATIONS,
-    OPERATORS,
-    ORDERS,
+    DEFAULTS,
     USUAL,
-    activation_names,
-    pack,
-    unpack,
+    Activation,
+    by_function,
+    by_name,
 )
+from rnnjax.interop.onnx_graph import Operator, attributes_of, is_graph, is_node, operators_of
+from rnnjax.interop.onnx_layout import OPERATORS, ORDERS, activations_of, pack, unpack
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer, recurrent
 from rnnjax.sequence.merge import concatenate, pair
@@ -39,7 +39,8 @@ ATTRIBUTES = (
     "layout",
 )
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
-ALPHA = {"Elu": 1.0, "LeakyRelu": 0.01}  # as ours have it; the others take none
+KNOWN = list(dict.fromkeys(one.name for one in ACTIVATIONS))
+BOTH_WAYS = ("lstm", "peephole_lstm", "coupled_lstm", "gru", "elman")  # come back as they went
 HOW = {
     "W": ("w_ih", "transposed, gates in our order"),
     "R": ("w_hh", "transposed, gates in our order"),
@@ -135,8 +136,9 @@ def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
     attributes = {k: v for k, v in operator.attributes.items() if k != "op_type"}
     taken = take(arrays, op_type, attributes, target)
     check_attributes(arrays, op_type, attributes, taken)
-    names = activations(arrays.argument, op_type, attributes, len(taken["W"]))
-    if names != USUAL[op_type] and ("P" in taken or attributes.get("input_forget")):
+    found = activations(arrays.argument, op_type, attributes, len(taken["W"]))
+    names = [one.name for one in found]
+    if tuple(names) != USUAL[op_type] and ("P" in taken or attributes.get("input_forget")):
         what = "peepholes" if "P" in taken else "input_forget=1"
         way_out = "our cell of this kind has no others"
         wanted = f"have the usual activations with {what}"
@@ -145,8 +147,8 @@ def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
     after = op_type == "GRU" and attributes.get("linear_before_reset")
     cell = cell_of(
         ways[0],
-        activation=ACTIVATIONS[names[-1]],
-        gate_activation=ACTIVATIONS[names[0]] if op_type != "RNN" else jax.nn.sigmoid,
+        activation=found[-1].function,
+        gate_activation=found[0].function if op_type != "RNN" else jax.nn.sigmoid,
         reset="after" if after or op_type != "GRU" else "before",
     )
     layer, params = one_layer(cell, ways)
@@ -248,33 +250,37 @@ def check_attributes(
         arrays.notes.append(f"{arrays.argument}: b is zero, there is no B")
 
 
-def activations(where: str, op_type: str, attributes: dict[str, Any], dirs: int) -> list[str]:
-    """The activations of one direction, as the table spells them; refuses those that we lack."""
+def activations(
+    where: str, op_type: str, attributes: dict[str, Any], num_ways: int
+) -> list[Activation]:
+    """The activations of one direction; refuses those that we lack."""
     refuse = lambda name, wanted, got, way_out: _checks.refuse(
         FUNCTION, f"{where}.{name}", wanted, got, way_out
     )
     usual = USUAL[op_type]
-    given = [str(name) for name in attributes.get("activations") or usual * dirs]
-    spelt = {name.lower(): name for name in ACTIVATIONS}
-    lacking = sorted({name for name in given if name.lower() not in spelt})
+    given = [str(name) for name in attributes.get("activations") or usual * num_ways]
+    lacking = sorted({name for name in given if by_name(name) is None})
     if lacking:
         way_out = "no cell of ours has that function"
-        refuse("activations", f"be some of {list(ACTIVATIONS)}", lacking, way_out)
-    names = [spelt[name.lower()] for name in given]
-    if len(names) != len(usual) * dirs:
-        refuse("activations", f"be {len(usual) * dirs} names", len(names), "see ONNX's operator")
-    first = names[: len(usual)]
-    if dirs == 2 and names[len(usual) :] != first:
+        refuse("activations", f"be some of {KNOWN}", lacking, way_out)
+    every = [one for one in map(by_name, given) if one is not None]
+    if len(every) != len(usual) * num_ways:
+        wanted = f"be {len(usual) * num_ways} names"
+        refuse("activations", wanted, len(every), "see ONNX's operator")
+    first = every[: len(usual)]
+    if num_ways == 2 and every[len(usual) :] != first:
         way_out = "both directions are one cell here"
         refuse("activations", "be the same for both directions", given, way_out)
     if op_type == "LSTM" and first[1] != first[2]:
         way_out = "our lstm has one activation for both"
         refuse("activations", "be the same for g and h", given, way_out)
-    alpha = [ALPHA[name] for name in names if name in ALPHA]
-    for name, wanted in (("activation_alpha", alpha), ("activation_beta", [])):
-        got = attributes.get(name)
-        if got and not (len(got) == len(wanted) and np.allclose(got, wanted, rtol=1e-6)):
-            refuse(name, f"be {wanted}", list(got), "our functions have no other")
+    for place, name in enumerate(("alpha", "beta")):
+        with_one = [one for one in every if getattr(one, name) is not None]
+        ours = [getattr(one, name) for one in with_one]
+        left_out = [DEFAULTS[one.name][place] for one in with_one]
+        got: list[Any] = list(attributes.get(f"activation_{name}") or left_out)
+        if len(got) != len(ours) or not np.allclose(got, ours, rtol=1e-6):
+            refuse(f"activation_{name}", f"be {ours}", got, "our functions have no other")
     return first
 
 
@@ -314,12 +320,12 @@ def rnnjax_to_onnx(layer: Cell | Layer, params: PyTree) -> Foreign:
         way_out = "convert each level by itself; rnnjax.export.to_onnx writes whole models"
         got = f"{len(reading.parts)} of them"
         _checks.refuse("rnnjax_to_onnx", "layer", "be one level", got, way_out)
-    level = reading.level(first, tuple(OPERATORS), usual=False)
+    level = reading.level(first, BOTH_WAYS, usual=False)
     if first.merge not in (None, concatenate, pair):
         got = getattr(first.merge, "__name__", first.merge)
         reading.refuse(first, "concatenate its directions", got, "merge after it")
-    if None in activation_names(level.kind, first.options):
-        wanted = f"have activations among {list(ACTIVATIONS)}"
+    if None in map(by_function, activations_of(level.kind, first.options)):
+        wanted = f"have activations among {KNOWN}"
         reading.refuse(first, wanted, "another", "train with one of these")
     weights, attributes = pack(level.kind, level.directions, first.options, reverse=first.reverse)
     if "initial_h" in weights:

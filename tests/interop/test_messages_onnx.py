@@ -35,7 +35,7 @@ class Node:
     op_type, attribute = "LSTM", ()
 
 
-KNOWN = "['Sigmoid', 'Tanh', 'Relu', 'Elu', 'LeakyRelu', 'Softplus', 'Softsign']"
+KNOWN = "['Sigmoid', 'Tanh', 'Relu', 'Elu', 'LeakyRelu', 'HardSigmoid', 'Softplus', 'Softsign']"
 FROM = {
     "no mapping": (
         lambda: take([zeros(2)]),
@@ -137,10 +137,16 @@ FROM = {
         "source.input_forget` must be 0 with peepholes, got 1; our coupled_lstm has no peepholes, "
         "and our peephole_lstm is not coupled.",
     ),
-    "hard sigmoid": (
-        lambda: take(activations=[b"HardSigmoid", b"Tanh", b"Tanh"]),
+    "hard sigmoid of ONNX's own slope": (
+        lambda: take(activations=["HardSigmoid", "Tanh", "Tanh"]),
         VALUE,
-        f"source.activations` must be some of {KNOWN}, got ['HardSigmoid']; no cell of ours has "
+        "source.activation_alpha` must be [0.16666666666666666], got [0.2]; our functions have no "
+        "other.",
+    ),
+    "an activation that we lack": (
+        lambda: take(activations=[b"Affine", b"Tanh", b"Tanh"]),
+        VALUE,
+        f"source.activations` must be some of {KNOWN}, got ['Affine']; no cell of ours has "
         "that function.",
     ),
     "too few activations": (
