@@ -7,7 +7,7 @@ NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
 LEARNING := adding_problem copy_memory pixel_digits
 
-.PHONY: demo learning pictures test native lint parity sanitizers bench bench-smoke docs dev clean
+.PHONY: demo learning pictures production test native lint parity sanitizers bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -31,6 +31,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+production: $(VENV)/.test
+	$(BIN)/python examples/to_production.py $(PRODUCTION_ARGS)
+
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
@@ -43,6 +46,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --odd
 	$(BIN)/python benchmarks/side_by_side.py --streaming
 	$(BIN)/python benchmarks/streaming.py --rounds 31
+	$(BIN)/python benchmarks/smaller.py
 	$(BIN)/python benchmarks/linear.py
 	$(BIN)/python benchmarks/chunkwise.py
 	$(BIN)/python benchmarks/growth.py
@@ -53,6 +57,7 @@ bench: $(VENV)/.bench
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py --quick --out benchmarks/output
 	$(BIN)/python benchmarks/streaming.py --quick
+	$(BIN)/python benchmarks/smaller.py --quick
 	$(BIN)/python benchmarks/linear.py --quick
 	$(BIN)/python benchmarks/chunkwise.py --quick
 	$(BIN)/python benchmarks/fit_overhead.py --quick

@@ -26,8 +26,6 @@ from onnx import TensorProto, helper, numpy_helper
 import rnnjax
 import turns
 from rnnjax import testing
-from rnnjax.methods.native import steps
-from rnnjax.methods.native.kinds import kind_of
 
 D, LENGTH, ERROR = 64, 50, 2e-5
 ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}  # ONNX: i, o, f, c and z, r, h
@@ -54,7 +52,6 @@ class Case(NamedTuple):
 
 CASES = [Case(cell, hidden) for hidden in (128, 512) for cell in ("lstm", "gru")]
 CASES += [Case("lstm", 128, 2), Case("gru", 128, 2)]
-SMALL = [Case("lstm", 512), Case("lstm", 1024), Case("gru", 512), Case("gru", 1024)]
 Runner = Callable[[np.ndarray], Any]  # steps `(T, 1, D)`; returns the outputs `(T, 1, H)`
 
 
@@ -276,74 +273,15 @@ def row_of(case: Case, rounds: int) -> str:
     return f"| {case} | {' | '.join(cells)} |"
 
 
-def in_int8(w: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Integers, and a scale for each output."""
-    w = np.asarray(w)
-    scales = np.abs(w).max(0) / 127
-    return np.round(w / scales).astype(np.int8), scales
-
-
-def as_float(w: Any) -> np.ndarray:
-    """What stored weights mean."""
-    return w[0] * w[1] if isinstance(w, tuple) else np.asarray(w, np.float32)
-
-
-def by_kernel(case: Case, params: Any) -> Runner:
-    """The library's step of weights as they are stored."""
-    kind = kind_of(getattr(rnnjax, case.cell)(case.hidden).form)
-    assert kind is not None
-    plan = steps.Network([steps.recurrent(kind, p) for p in params]).plan(1, (1,))
-    start = [np.zeros(shape, np.float32) for shape in plan.shapes]
-
-    def run(xs):
-        leaves, ys = start, []
-        for x in xs:
-            y, *leaves = plan.step(x, leaves)
-            ys.append(y)
-        return ys
-
-    return run
-
-
-def stored_row(case: Case, rounds: int) -> str:
-    """A line of the second table: weights in float32, bfloat16 and int8."""
-    params = params_of(case)
-    xs = np.random.default_rng(1).normal(size=(LENGTH, 1, D)).astype(np.float32)
-    wanted = wanted_of(case, params, xs)
-    kinds = {"float32": lambda w: w, "bfloat16": lambda w: w.astype(jnp.bfloat16), "int8": in_int8}
-    runners, off = {}, {}
-    for name, change in kinds.items():
-        changed = tuple(p._replace(w_ih=change(p.w_ih), w_hh=change(p.w_hh)) for p in params)
-        meant = tuple(p._replace(w_ih=as_float(p.w_ih), w_hh=as_float(p.w_hh)) for p in changed)
-        runners[name] = by_kernel(case, changed)
-        exact = wanted_of(case, meant, xs)
-        check({name: runners[name]}, xs, exact, ERROR)
-        off[name] = np.abs(exact - wanted).max()
-    taken = microseconds(runners, xs, rounds)
-    times = [f"{taken['float32']:.1f}"]
-    for name in ("bfloat16", "int8"):
-        times.append(f"{taken[name]:.1f} ({taken['float32'] / taken[name]:.2f})")
-    return f"| {case} | {' | '.join(times)} | {off['bfloat16']:.0e} | {off['int8']:.0e} |"
-
-
 COLUMNS = [
     "| network | stepper | ONNX Runtime | PyTorch | jitted unroll |",
     "| --- | ---: | ---: | ---: | ---: |",
-]
-STORED = [
-    "",
-    "Weights as they are stored, one call of the library's step: microseconds, in brackets how",
-    "many times faster than float32; and how far outputs are from float32's, at most.",
-    "",
-    "| network | float32 | bfloat16 | int8 | bfloat16 off by | int8 off by |",
-    "| --- | ---: | ---: | ---: | ---: | ---: |",
 ]
 
 
 def main() -> None:
     options = turns.options_of(__doc__)
     cases = [case._replace(hidden=case.hidden // 16) for case in CASES] if options.quick else CASES
-    small = [case._replace(hidden=case.hidden // 16) for case in SMALL] if options.quick else SMALL
     rounds = options.rounds
     jax.devices()  # the library is loaded beside a backend
 
@@ -351,9 +289,8 @@ def main() -> None:
         lines = []
         for line in COLUMNS:
             say(line)
-        tables = [(row_of, case) for case in cases] + [(None, line) for line in STORED]
-        for make, thing in tables + [(stored_row, case) for case in small]:
-            lines.append(thing if make is None else make(thing, rounds))
+        for case in cases:
+            lines.append(row_of(case, rounds))
             say(lines[-1])
         return lines
 
