@@ -10,6 +10,7 @@ from compilations import compilations
 
 import rnnjax
 from rnnjax import data, train
+from rnnjax.storage import leaves
 
 N, T, D, C = 11, 4, 3, 2
 BATCHES = -(-N // 4)
@@ -64,9 +65,9 @@ def fit(given=None, model=MODEL, callbacks=(), stop=None, **options):
 
 def bits(trained):
     """Everything of a result but its time, leaf by leaf."""
-    leaves = train.leaves.named_leaves("bits", "trained", (trained.state, *trained.weights))
-    raw = lambda leaf: jax.random.key_data(leaf) if train.leaves.is_key(leaf) else leaf
-    arrays = {name: np.asarray(raw(leaf)) for name, leaf in leaves.items()}
+    named = leaves.named_leaves("bits", "trained", (trained.state, *trained.weights))
+    raw = lambda leaf: jax.random.key_data(leaf) if leaves.is_key(leaf) else leaf
+    arrays = {name: np.asarray(raw(leaf)) for name, leaf in named.items()}
     entries = [{k: v for k, v in e.items() if k != "seconds"} for e in trained.history.entries]
     return entries, {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in arrays.items()}
 
