@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 
 def refuse(
@@ -155,11 +156,28 @@ def usable_dtype(caller: str, argument: str, dtype: jnp.dtype | None) -> None:
 
 def array(caller: str, argument: str, value: Any) -> jax.Array:
     """An array, or numbers that make one."""
+    if isinstance(value, np.ndarray):
+        value = _plain(caller, argument, value)
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError):  # words, objects, lists of unequal lengths
         way_out = "give an array, or wrap numbers in jnp.asarray"
         refuse(caller, argument, "be an array", kind(value), way_out, error=TypeError)
+
+
+def _plain(caller: str, argument: str, value: np.ndarray) -> np.ndarray:
+    """An array of NumPy that JAX takes as it is; refuse what it would silently change."""
+    if isinstance(value, np.ma.MaskedArray):
+        way_out = "fill it with .filled(0), and give what is masked as mask="
+        refuse(caller, argument, "be a plain array", "a masked array", way_out, error=TypeError)
+    if value.dtype.kind in "iu" and value.dtype.itemsize == 8 and value.size:
+        range32 = np.iinfo(f"{value.dtype.kind}4")
+        fits = range32.min <= value.min() and value.max() <= range32.max
+        if not fits and not jax.config.read("jax_enable_x64"):
+            got = max(value.min(), value.max(), key=abs)
+            way_out = 'count from 0, or call jax.config.update("jax_enable_x64", True) first'
+            refuse(caller, argument, "fit into 32 bits", got, way_out)
+    return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
 
 
 def prng_key(caller: str, value: Any) -> None:

@@ -32,6 +32,20 @@ PARAMS = "give what init made for this very cell or layer."
 BOTH_PARAMS = "a tuple of 2 (LSTMParams(w_ih, w_hh, b), GRUParams(w_ih, w_hh, b, b_hn))"
 
 INPUTS = {
+    "tokens that 32 bits cannot hold": (
+        lambda w: rnnjax.embedding(9, 2).apply(
+            rnnjax.EmbeddingParams(jnp.ones((9, 2))), np.array([[3], [2**32 + 3]])
+        ),
+        VALUE,
+        "embedding.apply: `xs` must fit into 32 bits, got 4294967299; count from 0, or call "
+        'jax.config.update("jax_enable_x64", True) first.',
+    ),
+    "a masked array": (
+        lambda w: w.unroll(np.ma.masked_array(np.ones((T, B, D), np.float32), mask=False)),
+        TYPE,
+        "unroll: `xs` must be a plain array, got a masked array; fill it with .filled(0), and give "
+        "what is masked as mask=.",
+    ),
     "feature width": (
         lambda w: w.unroll(jnp.ones((T, B, 9))),
         VALUE,
@@ -394,3 +408,10 @@ def test_traced_lengths_beyond_the_range_mean_none_and_all():
     _, clipped = jax.jit(lambda n: w.unroll(xs, lengths=n))(jnp.array([-5, 99, 2]))
     _, wanted = w.unroll(xs, lengths=[0, T, 2])
     np.testing.assert_array_equal(clipped, wanted)
+
+
+def test_arrays_in_another_order_of_bytes_are_arrays():
+    w = world()
+    xs = np.random.default_rng(0).normal(size=(T, B, D)).astype(np.float32)
+    got, wanted = w.unroll(xs.astype(">f4"))[1], w.unroll(xs)[1]
+    np.testing.assert_array_equal(got, wanted)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells.recipe import Recipe, with_recipe
+from rnnjax.cells.recipe import Recipe, may_be_kept, with_recipe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,19 +105,29 @@ def remembered(count: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(factory: Callable[P, R]) -> Callable[P, R]:
-        cached = functools.lru_cache(maxsize=count, typed=True)(factory)
+        @functools.lru_cache(maxsize=count)
+        def cached(kinds: Any, args: Any, kwargs: Any) -> R:
+            return factory(*args, **dict(kwargs))
 
         @functools.wraps(factory)
         def make(*args: P.args, **kwargs: P.kwargs) -> R:
+            named = tuple(kwargs.items())
             try:
-                hash((args, tuple(kwargs.values())))
+                hash((args, named))
             except TypeError:
                 return factory(*args, **kwargs)
-            return cached(*args, **kwargs)
+            return cached(kinds_of((args, named)), args, named)
 
         return make
 
     return decorate
+
+
+def kinds_of(arguments: Any) -> Any:
+    """Types, in tuples too: 3 and 3.0 and True are equal, and not the same option."""
+    if type(arguments) is tuple:
+        return tuple(map(kinds_of, arguments))
+    return type(arguments)
 
 
 def value(factory: Callable[P, R]) -> Callable[P, R]:
@@ -126,27 +136,24 @@ def value(factory: Callable[P, R]) -> Callable[P, R]:
     `lstm(8) is lstm(8, bias=True)` then holds, and code that builds its cell in every call does not
     compile in every call. What is made knows its recipe.
     """
-
     signature = inspect.signature(factory)
 
-    def bind(*args: P.args, **kwargs: P.kwargs) -> inspect.BoundArguments:
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        return given
+    def make(*args: P.args, **kwargs: P.kwargs) -> R:
+        return with_recipe(factory, signature, *args, **kwargs)
 
-    @remembered(1024)
-    def make_whole(*args: P.args, **kwargs: P.kwargs) -> R:
-        return with_recipe(factory, bind(*args, **kwargs))
+    for_long, briefly = remembered(1024)(make), remembered(16)(make)
 
     @functools.wraps(factory)
-    def make(*args: P.args, **kwargs: P.kwargs) -> R:
+    def remember(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = bind(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
         except TypeError:
             return factory(*args, **kwargs)  # which says what is wrong
-        return make_whole(*given.args, **given.kwargs)
+        given.apply_defaults()
+        keep = for_long if may_be_kept(signature, given.arguments) else briefly
+        return keep(*given.args, **given.kwargs)
 
-    return remembered(1024)(make)
+    return remember
 
 
 # What is compiled is large, and holds whatever a model or a loss has captured.

@@ -1,7 +1,7 @@
 """The simple recurrent network."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -98,7 +98,8 @@ def elman(
         return ElmanParams(w_ih, w_hh, b, parts.initial())
 
     step = functools.partial(elman_step, activation=squash)
-    return parts.cell(init, step, ElmanForm(parts.width, squash))
+    form = ElmanForm(parts.width, squash) if isinstance(squash, Hashable) else None
+    return parts.cell(init, step, form)
 
 
 def elman_step(

@@ -210,7 +210,7 @@ def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
     return arrays
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=64)  # it holds what the layer holds
 def abstract_params(cell_or_layer: Any, in_features: Any) -> PyTree:
     """The structure and shapes of the params that `init` makes, without making them."""
     key = jax.eval_shape(lambda: jax.random.key(0))

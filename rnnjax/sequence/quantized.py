@@ -59,7 +59,7 @@ def quantize(
 
     Raises:
         TypeError: if the params are of another layer, or not in float32.
-        ValueError: for another dtype, and params with NaN or infinity.
+        ValueError: for another dtype, and params with NaN or infinity, or without matrices.
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnjax
@@ -80,7 +80,13 @@ def quantize(
     check_params("quantize", inner, params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         check_leaf("params" + jax.tree_util.keystr(path), leaf)
-    return Quantized(quantized(inner, dtype=dtype), shrink(params, SHRINK[dtype]))
+    small = shrink(params, SHRINK[dtype])
+    dtypes = lambda tree: [leaf.dtype for leaf in jax.tree.leaves(tree)]
+    if dtypes(small) == dtypes(params):
+        way_out = "matrices are fields named `w`, or that begin with `w_`"
+        got = _checks.describe(params)
+        _checks.refuse("quantize", "params", "hold matrices", got, way_out)
+    return Quantized(quantized(inner, dtype=dtype), small)
 
 
 @value
@@ -163,7 +169,12 @@ def shrink(params: PyTree, make: Callable[[Array, int], Any]) -> PyTree:
             for name, part in zip(params._fields, params, strict=True)
         )
         return type(params)(*parts)
-    return tuple(shrink(p, make) for p in params) if isinstance(params, tuple) else params
+    if isinstance(params, dict):
+        whole = params.items()
+        return {k: make(v, -2) if is_matrix(str(k), v) else shrink(v, make) for k, v in whole}
+    if isinstance(params, tuple | list):
+        return type(params)(shrink(part, make) for part in params)
+    return params
 
 
 def is_matrix(name: str, leaf: Any) -> bool:

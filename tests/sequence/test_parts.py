@@ -1,5 +1,8 @@
 """What a network is made of: recipes tell it, and forget it when somebody changes the network."""
 
+import gc
+import weakref
+
 import jax
 import numpy as np
 import pytest
@@ -26,12 +29,47 @@ def test_equal_calls_give_one_value():
     assert rnnjax.lstm(4) is rnnjax.lstm(hidden_features=4, bias=True)
 
 
+def test_equal_options_of_other_types_are_other_options():
+    """3 == 3.0, and a size that is no whole number is refused whatever was asked for before."""
+    rnnjax.conv_lstm(8, kernel_size=(3, 3))
+    with pytest.raises(TypeError):
+        rnnjax.conv_lstm(8, kernel_size=(3.0, 3.0))
+
+
+def test_functions_made_inside_others_are_soon_forgotten():
+    """A closure may hold an array, and a new one is made in each call."""
+
+    def layer_around(i):
+        held = np.full(1, i)
+        return weakref.ref(held), rnnjax.stack(rnnjax.lstm(2), lambda x: x * held[0])
+
+    held = [layer_around(i)[0] for i in range(60)]
+    gc.collect()
+    assert sum(ref() is not None for ref in held) <= 16
+    named = rnnjax.stack(rnnjax.lstm(2), jax.nn.relu)
+    assert rnnjax.stack(rnnjax.lstm(2), jax.nn.relu) is named
+
+
+def test_a_function_that_cannot_be_hashed_serves():
+    class Half:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, x):
+            return x / 2
+
+    cell = rnnjax.elman(3, activation=Half())
+    params = cell.init(jax.random.key(0), 2)
+    _, ys = rnnjax.unroll(cell, params, np.ones((4, 2), np.float32))
+    assert ys.shape == (4, 3)
+
+
 @pytest.mark.parametrize("field", ["step", "init", "project", "form"])
 def test_a_changed_cell_has_no_recipe(field):
     cell = rnnjax.lstm(4)
     assert recipe_of(cell) is not None
     assert recipe_of(cell._replace(**{field: rnnjax.gru(4)._asdict()[field]})) is None
     assert recipe_of(rnnjax.Cell(*cell[:5])) is None
+    assert recipe_of(cell._replace(out_features=np.array([4, 4]))) is None
 
 
 def test_parts_of_a_network_stand_in_order():

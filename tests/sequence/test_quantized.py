@@ -101,6 +101,18 @@ def test_the_layer_draws_and_is_seen_through():
     assert parts[1].directions[1].w_hh.values.shape == (5, 20)
 
 
+def test_params_of_ones_own_may_be_dicts_and_lists():
+    params = {
+        "w": inputs(4, 3, seed=0),
+        "b": jnp.ones(3),
+        "more": [{"w_out": inputs(3, 2, seed=1)}],
+    }
+    layer = rnnjax.pointwise(jax.nn.relu)._replace(init=lambda key, in_features: params)
+    small = rnnjax.quantize(layer, params).params
+    assert small["w"].values.dtype == small["more"][0]["w_out"].values.dtype == jnp.int8
+    assert small["b"] is params["b"]
+
+
 def test_it_can_be_compiled_and_batched():
     layer, params = rnnjax.gru(4), random_params(rnnjax.gru(4), 3, 0)
     xs = inputs(5, 2, 3, seed=0)
@@ -133,6 +145,12 @@ MESSAGES = table(
             TYPE,
             "quantize: `params` must be from init, got LSTMParams(w_ih, w_hh, b); give what init "
             "made for this very cell or layer.",
+        ),
+        "none": (
+            lambda w: rnnjax.quantize(jax.nn.relu, ()),
+            VALUE,
+            "quantize: `params` must hold matrices, got an empty tuple; matrices are fields named "
+            "`w`, or that begin with `w_`.",
         ),
         "half": (
             spoiled(lambda p: p._replace(w_hh=p.w_hh.astype(jnp.float16))),

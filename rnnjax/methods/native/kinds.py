@@ -42,7 +42,8 @@ def kind_of(form: Any) -> Kind | None:
         case GRUForm(reset="before"):
             return GRU_BEFORE
         case ElmanForm(activation=activation):
-            return {jnp.tanh: TANH, jax.nn.relu: RELU}.get(activation)
+            known_ones = ((jnp.tanh, TANH), (jax.lax.tanh, TANH), (jax.nn.relu, RELU))
+            return next((kind for function, kind in known_ones if function is activation), None)
     return None
 
 
