@@ -53,7 +53,8 @@ def save(
     Raises:
         ImportError: if safetensors is not installed.
         TypeError: for what is neither cell nor layer, or params of another kind or dtype.
-        ValueError: for a layer that cannot be described, or params of another shape.
+        ValueError: for a layer that cannot be described, params of another shape, or a `path` that
+            is a pipe or device.
         OSError: if the file cannot be written.
 
     Example:
