@@ -337,7 +337,7 @@ MESSAGES = table(
             f"got more in the description; {MEND}",
         ),
         "a list within itself": (
-            lambda w: rnnjax.build({"format": 1, **call("stack", layers=doubled(40))}),
+            lambda w: rnnjax.build({"format": 1, **call("stack", layers=doubled(20))}),
             VALUE,
             "build: `description` must have 100000 values in lists at most, "
             f"got more in the description; {MEND}",
