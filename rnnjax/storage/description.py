@@ -14,16 +14,19 @@ from rnnjax.sequence.layer import Layer
 from rnnjax.storage.header import brief, short
 from rnnjax.storage.leaves import Source
 from rnnjax.storage.vocabulary import (
+    ALIASES,
     COUNTED,
     DTYPES,
     FACTORIES,
     FUNCTIONS,
+    WITHOUT_ARRAYS,
     is_dtype,
     is_initialiser,
 )
 
 FORMAT = 1
 MOST_PARTS = 1_000  # cells and layers, those within others too, and the heads and rounds of all
+MOST_VALUES = 100_000  # in lists, of which factories take a few each
 MOST_LEVELS = 64  # of what stands within another
 LARGE = 2**31
 KEEP = "keep it in code, and its params by rnnjax.save_weights"
@@ -103,6 +106,16 @@ def built(source: Source, description: dict[str, Any]) -> Cell | Layer:
     return _Builder(source).thing("", tree, 0)
 
 
+def least_arrays(description: Any) -> int:
+    """How many arrays there are at least, told without tracing anything."""
+    if isinstance(description, dict):
+        own = description.get("factory", "stack") not in WITHOUT_ARRAYS
+        return own + sum(least_arrays(value) for value in description.values())
+    if isinstance(description, (list, tuple)):
+        return sum(least_arrays(value) for value in description)
+    return 0
+
+
 class _Writer:
     """Writes a description, and counts what is in it: the same layer may stand in many places."""
 
@@ -138,7 +151,7 @@ class _Writer:
         if isinstance(value, (tuple, list)):
             return [self.value(f"{path}[{i}]", "", v, level + 1) for i, v in enumerate(value)]
         for word, function in FUNCTIONS.items():
-            if value is function:
+            if value is function or value is ALIASES.get(word):
                 return {"function": word}
         wanted = "be a function that files can name, such as jax.nn.relu"
         self.refuse(path, wanted, _checks.kind(value))
@@ -166,10 +179,10 @@ class _Writer:
 
 
 class _Builder:
-    """Makes what is described, and counts it."""
+    """Makes what is described, and counts it; a dict or list of Python may stand in many places."""
 
     def __init__(self, source: Source):
-        self.source, self.parts = source, 0
+        self.source, self.parts, self.values = source, 0, 0
 
     def thing(self, path: str, tree: dict[str, Any], level: int) -> Cell | Layer:
         at = f"{path}." if path else ""
@@ -210,6 +223,7 @@ class _Builder:
         if isinstance(value, (int, float)):
             return self.number(path, name, value)
         if isinstance(value, (list, tuple)):
+            self.count_values(len(value))
             return tuple(self.value(f"{path}[{i}]", "", v, level + 1) for i, v in enumerate(value))
         if isinstance(value, dict) and set(value) == {"function"}:
             return self.name(f"{path}.function", value["function"], FUNCTIONS)
@@ -230,6 +244,12 @@ class _Builder:
         self.parts += max(more, 0)
         if self.parts > MOST_PARTS:
             wanted = f"have {MOST_PARTS} layers, heads and rounds at most"
+            self.source.refuse("description", wanted, "more")
+
+    def count_values(self, more: int) -> None:
+        self.values += more
+        if self.values > MOST_VALUES:
+            wanted = f"have {MOST_VALUES} values in lists at most"
             self.source.refuse("description", wanted, "more")
 
     def chrono(self, path: str, max_steps: Any) -> Chrono:

@@ -54,7 +54,7 @@ def named_leaves(function: str, argument: str, tree: PyTree) -> dict[str, Any]:
 
 
 def check_arrays(function: str, named: dict[str, Any]) -> None:
-    """Refuse leaves that are no arrays of numbers or keys, which can be read now."""
+    """Refuse leaves that are no arrays of numbers or keys, which can be read now, and whole."""
     for name, leaf in named.items():
         if isinstance(leaf, jax.core.Tracer):
             way_out = f"call {function} outside of jit"
@@ -63,6 +63,10 @@ def check_arrays(function: str, named: dict[str, Any]) -> None:
             way_out = "wrap numbers in jnp.asarray, and keep what is no number out of the tree"
             got = _checks.kind(leaf)
             _checks.refuse(function, name, "be an array of numbers", got, way_out, error=TypeError)
+        if isinstance(leaf, np.ma.MaskedArray):
+            way_out = "fill it, and keep its mask as an array of its own"
+            wanted, got = "be an array without a mask", f"a masked array, {_checks.kind(leaf)}"
+            _checks.refuse(function, name, wanted, got, way_out, error=TypeError)
 
 
 def is_number(leaf: Any) -> bool:

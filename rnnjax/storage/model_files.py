@@ -12,12 +12,13 @@ from rnnjax.cells.base import Cell, InputSpec
 from rnnjax.sequence.arguments import abstract_params, check_params
 from rnnjax.sequence.layer import Layer
 from rnnjax.storage import leaves, tensors
-from rnnjax.storage.description import built, described
+from rnnjax.storage.description import built, described, least_arrays
 from rnnjax.storage.header import Damage, brief, parse
 from rnnjax.storage.weights import named_params, put_in_place
 
 LAYER, WIDTH = "rnnjax.layer", "rnnjax.in_features"  # in the file's metadata
 MOST = 1_000_000  # letters of a description
+DIGITS = 9  # of the width
 SOUND = "give a sound copy of it"
 MADE = "give what init made for this very layer; params_from_dict makes it of dicts"
 
@@ -53,7 +54,8 @@ def save(
     Raises:
         ImportError: if safetensors is not installed.
         TypeError: for what is neither cell nor layer, or params of another kind or dtype.
-        ValueError: for a layer that cannot be described, or params of another shape.
+        ValueError: for a layer that cannot be described, params of another shape, or a `path` that
+            is a pipe or device.
         OSError: if the file cannot be written.
 
     Example:
@@ -126,7 +128,11 @@ def load(path: str | Path) -> Loaded:
 def _width(function: str, layer: Cell | Layer, params: PyTree, given: int | None) -> int | None:
     """The width of the inputs; None for tokens, which have none."""
     if given is not None:
-        return _checks.size(function, "in_features", given)
+        width = _checks.size(function, "in_features", given)
+        if width >= 10**DIGITS:
+            way_out = "give the width of the inputs"
+            _checks.refuse(function, "in_features", f"be below {10**DIGITS}", width, way_out)
+        return width
     spec = layer.in_spec(params)
     if not isinstance(spec, InputSpec) or (spec.shape and spec.shape[-1] is None):
         wanted, way_out = "be given where params do not tell it", "give the width of the inputs"
@@ -149,13 +155,17 @@ def _described(file: tensors.TensorFile, source: leaves.Source) -> tuple[Cell | 
         got = f"{len(texts[LAYER])} letters"
         file.refuse(f"describe its layer in {MOST} letters at most", got)
     width = texts[WIDTH]
-    if width != "null" and not (width.isascii() and width.isdigit() and len(width) <= 9):
+    if width != "null" and not (width.isascii() and width.isdigit() and len(width) <= DIGITS):
         file.refuse("tell the width of the inputs", ascii(width[:20]))
     try:
         description = parse(texts[LAYER])
     except Damage as damage:
         file.refuse("describe its layer", str(damage))
-    return built(source, description), None if width == "null" else int(width)
+    layer, least = built(source, description), least_arrays(description)
+    if len(file.header.entries) < least:  # before its shapes are worked out, which takes long
+        got = f"{len(file.header.entries)} arrays"
+        file.refuse(f"hold the arrays of the layer described, {least} at least", got)
+    return layer, None if width == "null" else int(width)
 
 
 def _check_switched_on(function: str, file: tensors.TensorFile) -> None:

@@ -69,13 +69,35 @@ def refuse_file(
     _checks.refuse(function, "path", wanted, f"{got} in {path}", way_out)
 
 
+def named_file(function: str, path: str | Path) -> Path:
+    """A path that has a name: to `Path` no text is the folder we are in."""
+    if path == "":
+        way_out = "give a name such as model.safetensors"
+        _checks.refuse(function, "path", "name a file", "an empty text", way_out)
+    return Path(path)
+
+
+def refuse_special(function: str, path: Path, mode: int, way_out: str) -> None:
+    """Refuse pipes and devices: they have no size, may never end, and cannot be put back."""
+    special = files.why_special(mode)
+    if special is not None:
+        _checks.refuse(function, "path", "be a regular file", f"{special}, {path}", way_out)
+
+
+def _at_once(name: str, flags: int) -> int:
+    """Open a file for reading, without waiting until somebody writes to a pipe."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
 @contextlib.contextmanager
 def opened(function: str, path: str | Path) -> Iterator[TensorFile]:
     """A file whose header is sound; its numbers have not been read."""
-    path = Path(path)
-    with open(path, "rb") as file:
+    path = named_file(function, path)
+    with open(path, "rb", opener=_at_once) as file:
+        found = os.fstat(file.fileno())
+        refuse_special(function, path, found.st_mode, "copy what it gives to a file first")
         try:
-            header = read_header(file, os.fstat(file.fileno()).st_size)
+            header = read_header(file, found.st_size)
         except Damage as damage:
             refuse_file(function, path, "be a file of safetensors", str(damage))
         yield TensorFile(function, path, file, header)
@@ -84,6 +106,9 @@ def opened(function: str, path: str | Path) -> Iterator[TensorFile]:
 def write(function: str, path: str | Path, named: dict[str, Any], metadata: dict[str, str]) -> None:
     """Write arrays and texts by name, with a checksum of both."""
     safetensors = import_safetensors(function)
+    path = named_file(function, path)
+    if path.exists():
+        refuse_special(function, path, path.stat().st_mode, "give the name of a file")
     leaves.check_arrays(function, named)
     for name, leaf in named.items():
         why = why_no_name(name)
@@ -98,7 +123,7 @@ def write(function: str, path: str | Path, named: dict[str, Any], metadata: dict
     if int.from_bytes(data[:8], "little") > MOST:
         wanted, way_out = f"have names of {MOST} bytes at most, with their shapes", "use more files"
         _checks.refuse(function, "params", wanted, f"{len(named)} arrays", way_out)
-    files.replace_file(Path(path), data)
+    files.replace_file(path, data)
 
 
 def import_safetensors(function: str) -> types.ModuleType:

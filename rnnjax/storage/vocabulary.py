@@ -108,6 +108,27 @@ DTYPES: dict[str, Any] = {
     "float8_e5m2": jnp.float8_e5m2,
 }
 
+ALIASES: dict[str, Callable[..., Any]] = {  # other functions that do the same, by its word
+    "jax.numpy.tanh": jax.lax.tanh,
+    "jax.nn.sigmoid": jax.lax.logistic,
+}
+
+WITHOUT_ARRAYS = (  # of their own; all others have one at least
+    "bidirectional",
+    "clip_carry",
+    "drop_connect",
+    "input_dropout",
+    "pointwise",
+    "quantized",
+    "recurrent",
+    "recurrent_dropout",
+    "residual",
+    "stack",
+    "state_noise",
+    "with_carries",
+    "zoneout",
+)
+
 COUNTED = ("rounds", "num_heads")  # options of which `init` makes so many arrays one by one
 
 

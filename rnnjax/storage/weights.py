@@ -19,7 +19,8 @@ def save_weights(path: str | Path, params: PyTree) -> None:
     Names are those of `params_to_dict`, joined by dots: `layers_0.w_ih`; in other trees, such as
     dicts and the state of an NNX module, the path of each leaf. A checksum of all of it stands in
     the metadata. The file is written under another name, synced and renamed: whatever happens,
-    there is the whole new file, or what was there before.
+    there is the whole new file, or what was there before. Symbolic links are followed, and a file
+    that is replaced leaves its mode to the new one.
 
     Args:
         path: of the file, in a folder that exists.
@@ -29,7 +30,7 @@ def save_weights(path: str | Path, params: PyTree) -> None:
         ImportError: if safetensors is not installed.
         TypeError: for a leaf that is no array, or of a dtype that safetensors lacks, or with a
             name that leads out of a folder, as `../w`.
-        ValueError: if two leaves have the same name.
+        ValueError: if two leaves have the same name, or `path` is a pipe or device.
         OSError: if the file cannot be written.
 
     Example:

@@ -15,6 +15,7 @@ from registry import CELLS, D, H, sized
 import rnnjax
 from rnnjax.cells.recipe import recipe_of
 from rnnjax.storage import vocabulary
+from rnnjax.storage.description import least_arrays
 
 merge = rnnjax.merge
 lstm = rnnjax.lstm(4)
@@ -45,6 +46,7 @@ LAYERS = {
 }
 for name in CELLS:
     LAYERS[f"cell: {name}"] = sized(name, D, H)
+TWO, WIDTHS = ("layer norm outputs", "both ways", "stack"), {"embedding": None}
 
 
 def same(a, b):
@@ -125,6 +127,29 @@ def test_names_of_functions_are_true():
         assert name == "identity" or getattr(homes[home], word) is function
 
 
+def test_another_name_of_the_same_function():
+    cell = rnnjax.lstm(3, activation=jax.lax.tanh, gate_activation=jax.lax.logistic)
+    options = rnnjax.describe(cell)["options"]
+    assert options["activation"] == {"function": "jax.numpy.tanh"}
+    assert options["gate_activation"] == {"function": "jax.nn.sigmoid"}
+    x = np.linspace(-9, 9, 99, dtype=np.float32)
+    for word, function in vocabulary.ALIASES.items():
+        assert (vocabulary.FUNCTIONS[word](x) == function(x)).all()
+    assert rnnjax.build(rnnjax.describe(cell)) is rnnjax.lstm(
+        3, activation=jnp.tanh, gate_activation=jax.nn.sigmoid
+    )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_least_number_of_arrays(name):
+    """What is compared with a file, which must not refuse a right one."""
+    layer = LAYERS[name]
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features=WIDTHS.get(name, D)))
+    least = least_arrays(rnnjax.describe(layer))
+    assert least <= len(jax.tree.leaves(params))
+    assert least == (0 if name == "pointwise" else 2 if name in TWO else 1)
+
+
 # --- What is refused.
 
 KEEP = "keep it in code, and its params by rnnjax.save_weights."
@@ -154,6 +179,13 @@ def broad(count):
     for _ in range(count):
         layer = rnnjax.stack(layer, layer)
     return layer
+
+
+def doubled(times):
+    tree = 0
+    for _ in range(times):
+        tree = [tree, tree]
+    return tree
 
 
 MESSAGES = table(
@@ -302,6 +334,12 @@ MESSAGES = table(
             ),
             VALUE,
             "build: `description` must have 1000 layers, heads and rounds at most, "
+            f"got more in the description; {MEND}",
+        ),
+        "a list within itself": (
+            lambda w: rnnjax.build({"format": 1, **call("stack", layers=doubled(20))}),
+            VALUE,
+            "build: `description` must have 100000 values in lists at most, "
             f"got more in the description; {MEND}",
         ),
         "deep": (

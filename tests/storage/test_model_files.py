@@ -66,6 +66,12 @@ def test_a_plain_function_at_the_bottom(tmp_path):
     assert same(params, rnnjax.load(tmp_path / "m").params)
 
 
+def test_the_widest_input(tmp_path):
+    layer = rnnjax.pointwise(jnp.tanh)
+    rnnjax.save(tmp_path / "m", layer, (), in_features=10**9 - 1)
+    assert rnnjax.load(tmp_path / "m") == (layer, ())
+
+
 def test_a_module_of_nnx(tmp_path):
     rnn = rnnjax.nnx.LSTM(3, 2, bidirectional=True, rngs=nnx.Rngs(0))
     rnnjax.save(tmp_path / "m", rnn.layer, rnn.functional_params())
@@ -195,6 +201,12 @@ SAVING = table(
             "save: `in_features` must be given where params do not tell it, got None; "
             "give the width of the inputs.",
         ),
+        "large width": (
+            lambda w: rnnjax.save("m", rnnjax.pointwise(jnp.tanh), (), in_features=10**9),
+            VALUE,
+            "save: `in_features` must be below 1000000000, got 1000000000; "
+            "give the width of the inputs.",
+        ),
         "dtype": (
             lambda w: rnnjax.save("m", w.lstm, w.p._replace(b=w.p.b.astype(jnp.bfloat16))),
             TYPE,
@@ -236,6 +248,8 @@ def described(**options):
     return json.dumps(description)
 
 
+cell = {"factory": "lstm", "options": {"hidden_features": 1}}
+many = json.dumps({"format": 1, "factory": "stack", "options": {"layers": [cell] * 999}})
 SOUND = "give a sound copy of it."
 DAMAGED = {
     "no description": (
@@ -323,8 +337,13 @@ DAMAGED = {
         {"layer": described(bias=True)},
         "`layers_1.b` must be there, got no leaf of this name in {path}; " + SOUND,
     ),
+    "few arrays for its layers": (
+        {"layer": many},
+        "`path` must hold the arrays of the layer described, 999 at least, got 7 arrays in {path}; "
+        + SOUND,
+    ),
     "an array missing": (
-        {"arrays": {"layers_0.b": np.zeros((2, 20), np.float32)}},
+        {"arrays": {name: np.zeros((2, 20), np.float32) for name in ("layers_0.b", "x", "y")}},
         "`layers_0.w_ih` must be there, got no leaf of this name in {path}; " + SOUND,
     ),
 }

@@ -173,6 +173,13 @@ MESSAGES = {
         "save_weights: `a` must be an array of numbers, got int 3; "
         "wrap numbers in jnp.asarray, and keep what is no number out of the tree.",
     ),
+    "mask": (
+        lambda w: save_weights("w", {"a": np.ma.masked_array([1.0, 2.0], [0, 1])}),
+        TYPE,
+        "save_weights: `a` must be an array without a mask, "
+        "got a masked array, float64 of shape (2,); "
+        "fill it, and keep its mask as an array of its own.",
+    ),
     "two of a name": (
         lambda w: save_weights("w", {"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}),
         VALUE,
