@@ -1,6 +1,6 @@
 """Layers of ours from those of Keras and their arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.elman import ElmanParams
 from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
-from rnnjax.interop import keras_config, layouts
+from rnnjax.interop import keras_config, keras_fields, layouts
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import cell_of
 from rnnjax.interop.keras_config import CELLS, MERGES, NOISE, NUM_GATES, Source, Spec
@@ -33,6 +33,7 @@ class Network:
         self.trees: list[Any] = []
         self.last: Spec | None = None  # the layer that handed on its last output only
         self.ended = ""  # why nothing may follow
+        self.masked = False  # whether a layer below tells which steps to skip
 
     def add(self, thing: Thing) -> None:
         """Add what a layer becomes."""
@@ -46,6 +47,7 @@ class Network:
             value = spec.config.get("mask_value", 0.0)
             where = f"where all features are {value}, whatever the layers below skip"
             self.note(spec, f"skips steps {where}; give lengths=, or mask= that is False there")
+            self.masked = True
             return
         if self.ended:
             way_out = "convert the layers up to there, and those above it by themselves"
@@ -67,27 +69,38 @@ class Network:
         return f"layers_{len(self.layers)}." if self.read.whole else ""
 
     def note(self, spec: Spec, text: str) -> None:
-        """Tell what else one should know about a layer."""
-        self.arrays.notes.append(f"{spec.name or spec.class_name}: {text}")
+        """Tell what else one should know about a layer, once for both directions."""
+        note = f"{spec.name or spec.class_name}: {text}"
+        if note not in self.arrays.notes:
+            self.arrays.notes.append(note)
 
     def note_precision(self, spec: Spec) -> None:
         """Tell where Keras computes in another dtype than that of the weights."""
-        policy = spec.config.get("dtype")
-        name = policy.get("config", {}).get("name") if isinstance(policy, Mapping) else policy
-        if str(name).startswith("mixed_"):
-            compute = str(name).removeprefix("mixed_")
+        argument = f"{keras_config.place(spec.name)}.config"
+        name = keras_fields.policy_name(argument, spec.config.get("dtype"))
+        if name.startswith("mixed_"):
+            compute = name.removeprefix("mixed_")
             self.note(spec, f"computes in {compute} there; here in the dtype of weights and inputs")
+
+    def activation(self, spec: Spec, option: str = "activation") -> Callable[..., Any]:
+        """The function of JAX that a layer names, with a note where versions of Keras differ."""
+        function = self.read.activation(spec, option)
+        if function is jax.nn.hard_sigmoid and self.read.version != "3":
+            text = "is taken as that of Keras 3, of slope 1/6; that of Keras 2 has slope 0.2"
+            self.note(spec, f"{option} hard_sigmoid {text}")
+        return function
 
     def embedding(self, thing: Thing) -> tuple[Layer, Any]:
         """A table of vectors."""
         w = self.arrays.take(thing.names[0], (None, None), target=f"{self.target}w", how="as it is")
         if thing.spec.config.get("mask_zero"):
             self.note(thing.spec, "skips token 0; give lengths=, or mask=(tokens != 0)")
+            self.masked = True
         return embedding(*w.shape, param_dtype=w.dtype), EmbeddingParams(w)
 
     def dense(self, thing: Thing) -> tuple[Layer, Any]:
         """A layer between or above the recurrent ones."""
-        activation = self.read.activation(thing.spec)
+        activation = self.activation(thing.spec)
         target, how = self.target, "as it is"
         w: Any = self.arrays.take(thing.names[0], (None, None), target=f"{target}w", how=how)
         b: Any = None
@@ -100,7 +113,7 @@ class Network:
     def pointwise(self, spec: Spec) -> Layer:
         """A function of the features."""
         if spec.class_name == "Activation":
-            return pointwise(self.read.activation(spec))
+            return pointwise(self.activation(spec))
         usual = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0, "axis": -1}
         unusual = {n: v for n, v in spec.config.items() if n in usual and v != usual[n]}
         if unusual:
@@ -140,10 +153,10 @@ class Network:
 
     def cell(self, spec: Spec, names: Any, target: str, end: str) -> tuple[Cell, Any]:
         """The cell of one set of arrays, and its params."""
-        activation = self.read.activation(spec)
+        activation = self.activation(spec)
         gates: dict[str, Any] = {}
         if spec.class_name != "SimpleRNN":
-            gates["gate_activation"] = self.read.activation(spec, "recurrent_activation")
+            gates["gate_activation"] = self.activation(spec, "recurrent_activation")
         params = self.weights(spec, names, target, end)
         rates = {n: spec.config.get(n) for n in ("dropout", "recurrent_dropout")}
         for name, rate in rates.items():
@@ -196,6 +209,9 @@ class Network:
         if told.get("stateful"):
             self.note(spec, "is stateful there; here hand the carry on yourself")
         if told.get("return_sequences"):
+            if self.masked and not thing.merge and not told.get("zero_output_for_mask"):
+                text = "at skipped steps its output is the last one again there, and 0 here"
+                self.note(spec, text)
             if told.get("go_backwards") and not thing.merge:
                 wanted = "go forwards, or return its last output alone"
                 got = "go_backwards, which leaves its outputs in the order of reading"

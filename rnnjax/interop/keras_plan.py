@@ -86,7 +86,27 @@ def recurrent_thing(
         way_out = "both directions are one cell here"
         wanted = "have the same options both ways"
         read.refuse_layer(spec, wanted, "a backward_layer of another kind", way_out)
+    check_backward(read, spec)
     return Thing(spec, tuple(names), tuple(cells), MERGES[mode])
+
+
+def check_backward(read: Source, spec: Spec) -> None:
+    """Refuse a backward layer that Keras refuses, too: it would be read as another network."""
+    ahead, back = spec.inner("layer").config, spec.inner("backward_layer")
+    if not back.class_name:
+        return
+    got = [
+        f"{name}={back.config.get(name, False)}"
+        for name, wanted in (
+            ("go_backwards", True),
+            ("return_sequences", bool(ahead.get("return_sequences"))),
+        )
+        if bool(back.config.get(name)) is not wanted
+    ]
+    if got:
+        way_out = "give what get_config() of a Bidirectional returns"
+        wanted = "have a backward_layer that goes backwards and returns what the other returns"
+        read.refuse_layer(spec, wanted, ", ".join(got), way_out)
 
 
 def option(cell: Spec, name: str) -> Any:

@@ -28,12 +28,40 @@ def lstm(below=3, **config):
     return data("LSTM", arrays(below=below), **({"return_sequences": True} | config))
 
 
+def told(**options):
+    return keras_to_rnnjax(arrays(), kind="lstm", options=options)
+
+
+def model(*layers, weights=()):
+    return data("Sequential", weights, layers=list(layers))
+
+
 def both_ways(layer, **config):
     return data("Bidirectional", 2 * layer["weights"], layer=layer, **config)
 
 
 def there(layer):
     return rnnjax_to_keras(layer, random_params(layer, 3))
+
+
+class LSTM:
+    """A layer of one's own by the same name."""
+
+    get_config = get_weights = None
+
+
+class Dense:
+    """As Keras's own, which calls its function by the bare name."""
+
+    __module__ = "keras.src.layers.core.dense"
+    get_config = get_weights = None
+
+    def __init__(self, activation):
+        self.activation = activation
+
+
+def relu(x):
+    return 2 * x
 
 
 FLATTEN = (
@@ -234,6 +262,110 @@ FROM = {
         TYPE,
         "options` must be names and values, got list ['relu']; such as {'activation': 'relu'}.",
     ),
+    "hard_sigmoid of Keras 2": (
+        lambda: keras_to_rnnjax(lstm(recurrent_activation="hard_sigmoid", time_major=False)),
+        VALUE,
+        "source` must have another recurrent_activation in a model of Keras 2, got hard_sigmoid, "
+        "which has slope 0.2 there and 1/6 here and in Keras 3; train with sigmoid.",
+    ),
+    "hard_sigmoid above a layer of Keras 2": (
+        lambda: keras_to_rnnjax(
+            model(
+                data("LSTM", return_sequences=True, implementation=2),
+                data("Dense", name="head", activation="hard_sigmoid"),
+                weights=[*arrays(), zeros(4, 2), zeros(2)],
+            )
+        ),
+        VALUE,
+        "source['head']` must have another activation in a model of Keras 2, got hard_sigmoid, "
+        "which has slope 0.2 there and 1/6 here and in Keras 3; train with sigmoid.",
+    ),
+    "a mistyped option": (
+        lambda: told(recurent_activation="hard_sigmoid"),
+        VALUE,
+        "options` must have names that keras.layers.LSTM takes, got ['recurent_activation']; such "
+        "as ['activation', 'go_backwards', 'recurrent_activation', 'unit_forget_bias', 'units'].",
+    ),
+    "a merge of one direction": (
+        lambda: told(merge_mode="sum"),
+        VALUE,
+        "options['merge_mode']` must be left out for one direction, got 'sum'; give the arrays of "
+        "both directions.",
+    ),
+    "an option of another kind": (
+        lambda: told(return_sequences="yes"),
+        TYPE,
+        "options['return_sequences']` must be True or False, got str 'yes'; give what "
+        "get_config() returns.",
+    ),
+    "a class of one's own": (
+        lambda: keras_to_rnnjax(LSTM()),
+        VALUE,
+        f"source` must be of a class of Keras's own, got LSTM of {__name__}; if it computes as "
+        "one of them, give data with that class_name, config and weights.",
+    ),
+    "a function of one's own": (
+        lambda: keras_to_rnnjax(Dense(relu)),
+        VALUE,
+        f"source` must have Keras's own activation, got relu of {__name__}; no function of JAX is "
+        "known to equal it.",
+    ),
+    "data of a class of one's own": (
+        lambda: keras_to_rnnjax(
+            model({"module": None, "registered_name": "my>GRU", "class_name": "GRU", "config": {}})
+        ),
+        VALUE,
+        "source['layers_0']` must be of a class of Keras's own, got GRU, registered as 'my>GRU'; "
+        "if it computes as one of them, give data with that class_name, config and weights.",
+    ),
+    "a backward layer that goes forwards": (
+        lambda: keras_to_rnnjax(both_ways(lstm(), backward_layer=lstm(return_sequences=False))),
+        VALUE,
+        "source` must have a backward_layer that goes backwards and returns what the other "
+        "returns, got go_backwards=False, return_sequences=False; give what get_config() of a "
+        "Bidirectional returns.",
+    ),
+    "an activation that is something else": (
+        lambda: told(activation={"foo": 1}),
+        VALUE,
+        "source` must have another activation, got {'foo': 1}; no function of JAX is known to "
+        "equal it.",
+    ),
+    "a merge of another kind": (
+        lambda: keras_to_rnnjax(2 * arrays(), kind="lstm", options={"merge_mode": ["concat"]}),
+        TYPE,
+        "options['merge_mode']` must be a word or None, got list ['concat']; give what "
+        "get_config() returns.",
+    ),
+    "layers of another kind": (
+        lambda: keras_to_rnnjax(data("Sequential", layers=5)),
+        TYPE,
+        "source.config['layers']` must be a list, got int 5; give what get_config() returns.",
+    ),
+    "cells of another kind": (
+        lambda: keras_to_rnnjax([data("StackedRNNCells", cells=5)]),
+        TYPE,
+        "source['layers_0'].config['cells']` must be a list, got int 5; give what get_config() "
+        "returns.",
+    ),
+    "an inner layer of another kind": (
+        lambda: keras_to_rnnjax(data("TimeDistributed", layer=5)),
+        TYPE,
+        "source` must have names and values as its config, got int 5; give what get_config() "
+        "returns.",
+    ),
+    "weights of another kind": (
+        lambda: keras_to_rnnjax({"class_name": "LSTM", "config": {}, "weights": None}),
+        TYPE,
+        "source` must have a list of arrays as its weights, got NoneType None; give what "
+        "get_weights() returns.",
+    ),
+    "a dtype of another kind": (
+        lambda: keras_to_rnnjax(lstm(dtype={"config": None})),
+        TYPE,
+        "source.config['dtype']['config']` must be names and values, got NoneType None; give what "
+        "get_config() returns.",
+    ),
     "a stranger among layers": (
         lambda: keras_to_rnnjax([lstm(), 3]),
         TYPE,
@@ -304,6 +436,7 @@ def test_notes():
         "layers_1: without dropout 0.1, which is off at inference",
         "layers_1: without recurrent_dropout 0.2, which is off at inference",
         "layers_1: is stateful there; here hand the carry on yourself",
+        "layers_1: at skipped steps its output is the last one again there, and 0 here",
         "noise: without GaussianNoise 0.3, which is off at inference",
         "layers_3: hands on its last output only; take it at the end, "
         "rnnjax.last_output(ys, lengths)",
@@ -356,3 +489,15 @@ def test_a_cell_stays_a_cell():
     both = {"cells": [data("LSTMCell"), data("LSTMCell")]}
     stacked = data("StackedRNNCells", arrays() + arrays(below=4), **both)
     assert isinstance(keras_to_rnnjax(stacked).layer, rnnjax.Layer)
+
+
+def test_skipped_steps_that_are_zero_there():
+    table = data("Embedding", [zeros(9, 3)], mask_zero=True)
+    report = keras_to_rnnjax([table, lstm(zero_output_for_mask=True), both_ways(lstm(4))]).report
+    assert report.notes == ("layers_0: skips token 0; give lengths=, or mask=(tokens != 0)",)
+
+
+def test_hard_sigmoid_without_a_version():
+    notes = keras_to_rnnjax(both_ways(lstm(recurrent_activation="hard_sigmoid"))).report.notes
+    text = "is taken as that of Keras 3, of slope 1/6; that of Keras 2 has slope 0.2"
+    assert notes == (f"LSTM: recurrent_activation hard_sigmoid {text}",)
