@@ -14,21 +14,11 @@ from rnnjax.interop.onnx_layout import OPERATORS, activations_of
 from rnnjax.sequence import merge
 from rnnjax.sequence.arguments import abstract_params
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.parts import Part, whole_parts
+from rnnjax.sequence.parts import REASONS, Part, whole_parts
 from rnnjax.storage import leaves
 
 MERGES = (merge.concatenate, merge.add, merge.multiply, merge.average)
 STABLEHLO = "rnnjax.export.to_stablehlo takes every layer"
-REASONS = {
-    "": "a cell or layer whose factory is unknown",
-    "projected_lstm": "projected_lstm, and its LSTM has no projection",
-    "layer_norm_lstm": "layer_norm_lstm, and its LSTM does not normalise",
-    "layer_norm_gru": "layer_norm_gru, and its GRU does not normalise",
-    "batch_norm_lstm": "batch_norm_lstm, and its LSTM does not normalise",
-    "stack": "a stack with skip connections",
-    "bidirectional": "bidirectional around more than a cell",
-    "zoneout": "zoneout with expectation=True, which mixes old and new states",
-}
 
 
 def checked_parts(function: str, layer: Layer, params: PyTree) -> list[Part]:

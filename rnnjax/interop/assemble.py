@@ -21,7 +21,7 @@ from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.parts import SMALLER, Part, whole_parts
+from rnnjax.sequence.parts import REASONS, SMALLER, Part, whole_parts
 from rnnjax.sequence.stack import stack
 
 
@@ -204,6 +204,8 @@ class Reading:
         self.function = function
         if not isinstance(layer, Cell | Layer):
             way_out = "give what made the params, such as rnnjax.lstm(8)"
+            if hasattr(layer, "functional_params"):
+                way_out = "give module.layer, and module.functional_params() as the params"
             got = _checks.kind(layer)
             wanted = "be a cell or a layer"
             _checks.refuse(function, "layer", wanted, got, way_out, error=TypeError)
@@ -219,7 +221,7 @@ class Reading:
     def level(self, part: Part, kinds: Sequence[str], *, usual: bool = True) -> Level:
         """One part, if it is a cell of these kinds, with the usual activations or any."""
         if part.factory not in kinds or not isinstance(part.thing, Cell):
-            got = part.factory or "a cell of your own"
+            got = REASONS.get(part.factory, part.factory)
             self.refuse(part, f"be one of {list(kinds)}", got, "convert it by hand")
         unusual = [
             name

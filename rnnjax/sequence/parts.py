@@ -12,6 +12,17 @@ from rnnjax.sequence.layer import Layer, as_layer
 from rnnjax.sequence.quantized import dequantize
 
 SMALLER = " weights"  # ends the note of a part whose weights are smaller
+# What is said of parts that hardly anything else has, by factory.
+REASONS = {
+    "": "a cell or layer whose factory is unknown",
+    "projected_lstm": "projected_lstm, which projects its outputs",
+    "layer_norm_lstm": "layer_norm_lstm, which normalises inside its gates",
+    "layer_norm_gru": "layer_norm_gru, which normalises inside its gates",
+    "batch_norm_lstm": "batch_norm_lstm, which normalises inside its gates",
+    "stack": "a stack with skip connections",
+    "bidirectional": "bidirectional around more than a cell",
+    "zoneout": "zoneout with expectation=True, which mixes old and new states",
+}
 # Wrappers that do nothing without a key; `zoneout` is one unless it takes expectations.
 QUIET = ("input_dropout", "recurrent_dropout", "drop_connect", "state_noise", "zoneout")
 

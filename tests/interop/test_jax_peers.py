@@ -312,7 +312,7 @@ CASES = table(
             lambda w: rnnjax_to_linen(*made(rnnjax.projected_lstm(4, out_features=2))),
             VALUE,
             "rnnjax_to_linen: `layer` must be one of ['lstm', 'gru', 'mgu', 'elman'], got "
-            "projected_lstm; convert it by hand.",
+            "projected_lstm, which projects its outputs; convert it by hand.",
         ),
         "layer norm": (
             lambda w: rnnjax_to_linen(
@@ -320,7 +320,7 @@ CASES = table(
             ),
             VALUE,
             "rnnjax_to_linen: `layer.layers_1` must be one of ['lstm', 'gru', 'mgu', 'elman'], got "
-            "layer_norm_lstm; convert it by hand.",
+            "layer_norm_lstm, which normalises inside its gates; convert it by hand.",
         ),
     },
     nnx={
