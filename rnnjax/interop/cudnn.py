@@ -77,6 +77,8 @@ def cudnn_to_rnnjax(
         way_out = "cuDNN's LSTM has no other in JAX: cast it with .astype('float32')"
         got = vector.dtype.name
         _checks.refuse(function, "weights", "be float32", got, way_out, error=TypeError)
+    if dtype is not None:
+        vector = vector.astype(_checks.float_dtype(function, "dtype", dtype))
     ways = 2 if bidirectional else 1
     pieces = list(shapes(input_size, hidden_size, num_layers, ways))
     total = sum(int(np.prod(shape)) for _, _, shape in pieces)
@@ -101,7 +103,7 @@ def cudnn_to_rnnjax(
         layer, params = one_layer(cell_of(own[0]), own)
         layers.append(layer)
         trees.append(params)
-    params = as_params(function, tuple(trees), dtype)
+    params = as_params(function, tuple(trees))
     return Converted(stack(*layers), params, Report(tuple(rows)))
 
 

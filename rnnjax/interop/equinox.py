@@ -53,10 +53,10 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
     """
     function = "equinox_to_rnnjax"
     if not isinstance(source, list):
-        arrays = Arrays(function, "source", fields_of(source))
+        arrays = Arrays(function, "source", fields_of(source), dtype=dtype)
         params = read_cell(arrays, "", "")
         cell = cell_of(params)
-        return Converted(cell, as_params(function, params, dtype), arrays.finish())
+        return Converted(cell, as_params(function, params), arrays.finish())
     if not source:
         _checks.refuse(function, "source", "be at least one cell", "none", "give a cell")
     for k, level in enumerate(source):
@@ -64,10 +64,11 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
             way_out = "a pair is forwards and backwards"
             got = f"a tuple of {len(level)}"
             _checks.refuse(function, f"source[{k}]", "be a cell or a pair of cells", got, way_out)
-    arrays = Arrays(function, "source", {str(k): tree_of(level) for k, level in enumerate(source)})
+    trees = {str(k): tree_of(level) for k, level in enumerate(source)}
+    arrays = Arrays(function, "source", trees, dtype=dtype)
     pairs = [read_level(arrays, k, level) for k, level in enumerate(source)]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params, dtype), arrays.finish())
+    return Converted(stack(*layers), as_params(function, params), arrays.finish())
 
 
 def tree_of(level: Any) -> Any:
@@ -93,12 +94,7 @@ def read_level(arrays: Arrays, k: int, level: Any) -> tuple[Cell | Layer, PyTree
         params = read_cell(arrays, f"{k}.", target)
         return one_layer(cell_of(params), [params])
     ways = [read_cell(arrays, f"{k}.{way}.", target, f"[{i}]") for i, way in enumerate(WAYS)]
-    shapes = [(type(p).__name__, *(a.shape for a in p if a is not None)) for p in ways]
-    if shapes[0] != shapes[1]:
-        way_out = "here both directions are one cell; build the two layers by hand"
-        wanted = "be a pair of cells of one kind and size"
-        _checks.refuse(arrays.function, f"source[{k}]", wanted, shapes, way_out)
-    return one_layer(cell_of(ways[0]), ways)
+    return one_layer(cell_of(ways[0]), ways, function=arrays.function, name=f"source[{k}]")
 
 
 def read_cell(arrays: Arrays, start: str, target: str, way: str = "") -> Any:

@@ -10,7 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import as_params, cell_of, one_layer
+from rnnjax.interop.assemble import as_params, cell_of, check_alike, one_layer
 from rnnjax.interop.flax_trees import THEIRS, USUAL, Tree, read_cell
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.layer import Layer, recurrent
@@ -39,28 +39,29 @@ class Source:
         trees: Any,
         told: Told,
         tree_of: Callable[[set[str], Arrays, str], Tree | None],
+        dtype: Any,
     ):
         self.function, self.told, self.tree_of = function, told, tree_of
         for name, value in told._asdict().items():
             if value is not None:
                 _checks.function(function, name, value)
-        self.arrays = Arrays(function, "source", trees)
+        self.arrays = Arrays(function, "source", trees, dtype=dtype)
 
-    def one(self, module: Any, dtype: Any) -> Converted:
+    def one(self, module: Any) -> Converted:
         """A cell, an RNN or a Bidirectional."""
         layer, params = self.level("", "", module)
-        return self.converted(layer, params, dtype)
+        return self.converted(layer, params)
 
-    def several(self, modules: Sequence[Any], dtype: Any) -> Converted:
+    def several(self, modules: Sequence[Any]) -> Converted:
         """A stack of them."""
         pairs = [self.level(f"{k}.", f"layers_{k}.", module) for k, module in enumerate(modules)]
         layers, params = zip(*pairs, strict=True)
-        return self.converted(stack(*layers), params, dtype)
+        return self.converted(stack(*layers), params)
 
-    def converted(self, layer: Any, params: PyTree, dtype: Any) -> Converted:
+    def converted(self, layer: Any, params: PyTree) -> Converted:
         """What is handed back, once all arrays are accounted for."""
         report = self.arrays.finish()
-        return Converted(layer, as_params(self.function, params, dtype), report)
+        return Converted(layer, as_params(self.function, params), report)
 
     def names(self, start: str) -> set[str]:
         """What stands directly under a name."""
@@ -92,13 +93,12 @@ class Source:
             cell = getattr(rnn, "cell", rnn)
             ways.append(self.cell(inner + end, target, cell, way))
         (cell, forward), (other, backward) = ways
-        shapes = [(type(p).__name__, *(a.shape for a in p if a is not None)) for _, p in ways]
-        if shapes[0] != shapes[1] or cell is not other:
+        name = f"source['{start}backward_rnn']"
+        check_alike(self.function, name, forward, backward)
+        if cell is not other:
             way_out = "here both directions are one cell; build the two layers by hand"
-            wanted = "be of the kind and size of forward_rnn"
-            _checks.refuse(
-                self.function, f"source['{start}backward_rnn']", wanted, shapes[1], way_out
-            )
+            wanted = "have the activations of forward_rnn"
+            _checks.refuse(self.function, name, wanted, "others", way_out)
         merge = getattr(module, "merge_fn", concatenate)
         if getattr(merge, "__name__", "") == "_concatenate":  # Flax's default
             merge = concatenate

@@ -81,15 +81,15 @@ def torch_to_rnnjax(
     function = "torch_to_rnnjax"
     if order is not None:
         return chain(function, source, order, prefix, nonlinearity, dtype)
-    arrays = Arrays(function, "source", under(function, state_dict(source), prefix))
+    arrays = Arrays(function, "source", under(function, state_dict(source), prefix), dtype=dtype)
     activation = activation_of(function, source, nonlinearity)
     arrays.notes += notes_of(source)
     if "weight_ih" in arrays:
         params = read_way(arrays, ("", ""), "")
         cell = cell_for(arrays, params, activation)
-        return Converted(cell, as_params(function, params, dtype), arrays.finish())
+        return Converted(cell, as_params(function, params), arrays.finish())
     layers, trees = zip(*read_levels(arrays, activation), strict=True)
-    return Converted(stack(*layers), as_params(function, trees, dtype), arrays.finish())
+    return Converted(stack(*layers), as_params(function, trees), arrays.finish())
 
 
 def rnnjax_to_torch(layer: Cell | Layer, params: PyTree) -> Foreign:

@@ -42,7 +42,7 @@ def chain(
         way_out = 'such as ("embed", "lstm", "head")'
         wanted, got = "be names of parts from bottom to top", _checks.kind(order)
         _checks.refuse(function, "order", wanted, got, way_out, error=TypeError)
-    model = Model(function, source, prefix, nonlinearity)
+    model = Model(function, source, prefix, nonlinearity=nonlinearity, dtype=dtype)
     for name in order:
         model.find(str(name))
     for i, name in enumerate(order):
@@ -50,18 +50,26 @@ def chain(
     if not model.layers:
         way_out = "name the recurrent module as well"
         _checks.refuse(function, "order", "name a part with weights", list(order), way_out)
-    params = as_params(function, tuple(model.trees), dtype)
+    params = as_params(function, tuple(model.trees))
     return Converted(stack(*model.layers), params, model.arrays.finish())
 
 
 class Model:
     """Layers of ours, as they come out one by one."""
 
-    def __init__(self, function: str, source: Any, prefix: str, nonlinearity: str | None):
+    def __init__(
+        self,
+        function: str,
+        source: Any,
+        prefix: str,
+        *,
+        nonlinearity: str | None,
+        dtype: Any,
+    ):
         self.function, self.nonlinearity = function, nonlinearity
         self.module = source if hasattr(source, "get_submodule") else None
         named = state_dict(source)
-        self.arrays = Arrays(function, "source", under(function, named, prefix))
+        self.arrays = Arrays(function, "source", under(function, named, prefix), dtype=dtype)
         self.prefix = prefix.rstrip(".") + "." if prefix else ""
         self.layers: list[Cell | Layer] = []
         self.trees: list[Any] = []

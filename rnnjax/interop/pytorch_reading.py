@@ -83,7 +83,8 @@ def read_levels(
             for end, way in ends
         ]
         cell = cell_for(arrays, ways[0], activation)
-        levels.append(one_layer(cell, ways))
+        name = f"source['{start}weight_ih_l{k}_reverse']"
+        levels.append(one_layer(cell, ways, function=arrays.function, name=name))
         below = cell.out_features * len(ways)
     return levels
 
@@ -125,6 +126,7 @@ def read_way(
             b_hn = b_hh[2 * width :]
             b_hh = np.concatenate([b_hh[: 2 * width], np.zeros_like(b_hn)])
         b = b + b_hh
+        arrays.note_sum(here("b"), b)
     if w_hr is not None:
         if b is None:
             arrays.notes.append(f"{here('b')} is zero: there is no bias there")

@@ -1,5 +1,6 @@
 """What cannot come from PyTorch or go there, and what the user is told; without PyTorch."""
 
+import flax.nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ from messages import TYPE, VALUE, check_five_parts, table
 from registry import random_params
 
 import rnnjax
+from rnnjax import nnx
 from rnnjax.interop import rnnjax_to_torch, torch_to_rnnjax
 
 
@@ -40,6 +42,7 @@ def there(layer):
     return rnnjax_to_torch(layer, random_params(layer, 3))
 
 
+KINDS = ["lstm", "projected_lstm", "gru", "elman"]
 ORDER = ("embed", "lstm", "head")
 FROM = {
     "no mapping": (
@@ -204,6 +207,41 @@ TO = {
         VALUE,
         "layer.layers_1` must be one of ['lstm', 'projected_lstm', 'gru', 'elman'], got dense; "
         "convert it by hand.",
+    ),
+    "a stack both ways": (
+        lambda: there(rnnjax.bidirectional(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(4)))),
+        VALUE,
+        f"layer` must be one of {KINDS}, got bidirectional around more than a cell; convert it "
+        "by hand.",
+    ),
+    "skip connections": (
+        lambda: there(rnnjax.stack(rnnjax.lstm(3), rnnjax.lstm(3), skip=jnp.add)),
+        VALUE,
+        f"layer` must be one of {KINDS}, got a stack with skip connections; convert it by hand.",
+    ),
+    "expected zoneout": (
+        lambda: there(rnnjax.zoneout(rnnjax.lstm(4), 0.1, expectation=True)),
+        VALUE,
+        f"layer` must be one of {KINDS}, got zoneout with expectation=True, which mixes old and "
+        "new states; convert it by hand.",
+    ),
+    "norms": (
+        lambda: there(rnnjax.layer_norm_lstm(4)),
+        VALUE,
+        f"layer` must be one of {KINDS}, got layer_norm_lstm, which normalises inside its gates; "
+        "convert it by hand.",
+    ),
+    "a cell of one's own": (
+        lambda: there(rnnjax.lstm(4)._replace(output_is_h=False)),
+        VALUE,
+        f"layer` must be one of {KINDS}, got a cell or layer whose factory is unknown; convert it "
+        "by hand.",
+    ),
+    "a module of NNX": (
+        lambda: rnnjax_to_torch(nnx.LSTM(3, 4, rngs=flax.nnx.Rngs(0)), None),
+        TYPE,
+        "layer` must be a cell or a layer, got a LSTM; give module.layer, and "
+        "module.functional_params() as the params.",
     ),
     "a wide projection": (
         lambda: there(rnnjax.projected_lstm(4, out_features=4)),

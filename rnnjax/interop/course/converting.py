@@ -63,16 +63,17 @@ def course_to_rnnjax(
     if update is not None:
         _checks.choice(function, "update", update, ("new", "old"))
     if not isinstance(parameters, list | tuple):
-        arrays = Arrays(function, "parameters", parameters)
+        arrays = Arrays(function, "parameters", parameters, dtype=dtype)
         layer, params = read_layer(arrays, "", "", update)
-        return Converted(layer, as_params(function, params, dtype), arrays.finish())
+        return Converted(layer, as_params(function, params), arrays.finish())
     if not parameters:
         way_out = "give the weights of one"
         _checks.refuse(function, "parameters", "hold a layer", "none", way_out)
-    arrays = Arrays(function, "parameters", {str(k): one for k, one in enumerate(parameters)})
+    trees = {str(k): one for k, one in enumerate(parameters)}
+    arrays = Arrays(function, "parameters", trees, dtype=dtype)
     pairs = [read_layer(arrays, f"{k}.", f"layers_{k}.", update) for k in range(len(parameters))]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params, dtype), arrays.finish())
+    return Converted(stack(*layers), as_params(function, params), arrays.finish())
 
 
 def read_layer(
