@@ -7,14 +7,13 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop import keras_config
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params
+from rnnjax.interop.assemble import Reading, as_params, stacked
 from rnnjax.interop.keras_config import FUNCTION, Source, data_of
 from rnnjax.interop.keras_network import Network
 from rnnjax.interop.keras_plan import plan
 from rnnjax.interop.keras_write import Written
 from rnnjax.interop.report import Converted, Foreign, Report
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.stack import stack
 
 
 def keras_to_rnnjax(
@@ -66,7 +65,8 @@ def keras_to_rnnjax(
     """
     read = Source(source, kind, options)
     things = [thing for spec in read.specs for thing in plan(read, spec)]
-    arrays = Arrays(FUNCTION, "source", read.named([n for thing in things for n in thing.names]))
+    named = read.named([name for thing in things for name in thing.names])
+    arrays = Arrays(FUNCTION, "source", named, dtype=dtype)
     network = Network(read, arrays)
     for thing in things:
         network.add(thing)
@@ -78,10 +78,10 @@ def keras_to_rnnjax(
     if not network.layers:
         read.refuse("source", "have a layer with something to do", "none", "give more of the model")
     if read.whole:
-        layer, params = stack(*network.layers), tuple(network.trees)
+        layer, params = stacked(FUNCTION, network.places, network.layers, network.trees)
     else:
         [layer], [params] = network.layers, network.trees
-    return Converted(layer, as_params(FUNCTION, params, dtype), arrays.finish())
+    return Converted(layer, as_params(FUNCTION, params), arrays.finish())
 
 
 def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
@@ -123,7 +123,7 @@ def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
     for part in reading.parts:
         written.add(part)
     report = Report(tuple(written.rows), tuple(reading.notes))
-    if len(written.layers) == 1:
+    if not reading.parts[0].name:  # no stack, which is a model there even of a single layer
         return Foreign(written.weights, written.layers[0], report)
     config = {"name": "sequential", "layers": written.layers}
     return Foreign(written.weights, data_of("Sequential", config), report)

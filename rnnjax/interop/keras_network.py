@@ -12,14 +12,12 @@ from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
 from rnnjax.interop import keras_config, keras_fields, layouts
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import cell_of
-from rnnjax.interop.keras_config import CELLS, MERGES, NOISE, NUM_GATES, Source, Spec
+from rnnjax.interop.assemble import cell_of, one_layer, stacked
+from rnnjax.interop.keras_config import CELLS, FUNCTION, MERGES, NOISE, NUM_GATES, Source, Spec
 from rnnjax.interop.keras_plan import Thing, option
-from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.embedding import EmbeddingParams, embedding
 from rnnjax.sequence.layer import Layer, pointwise, recurrent
-from rnnjax.sequence.stack import stack
 
 GRU_HOW = "z, r, h to r, z, n"
 
@@ -31,6 +29,7 @@ class Network:
         self.read, self.arrays = read, arrays
         self.layers: list[Any] = []
         self.trees: list[Any] = []
+        self.places: list[str] = []  # how messages call the layers
         self.last: Spec | None = None  # the layer that handed on its last output only
         self.ended = ""  # why nothing may follow
         self.masked = False  # whether a layer below tells which steps to skip
@@ -62,6 +61,7 @@ class Network:
             layer, tree = self.pointwise(spec), ()
         self.layers.append(layer)
         self.trees.append(tree)
+        self.places.append(keras_config.place(spec.name))
 
     @property
     def target(self) -> str:
@@ -92,7 +92,12 @@ class Network:
 
     def embedding(self, thing: Thing) -> tuple[Layer, Any]:
         """A table of vectors."""
-        w = self.arrays.take(thing.names[0], (None, None), target=f"{self.target}w", how="as it is")
+        w = self.arrays.take(
+            thing.names[0],
+            (thing.spec.config.get("input_dim"), thing.spec.config.get("output_dim")),
+            target=f"{self.target}w",
+            how="as it is",
+        )
         if thing.spec.config.get("mask_zero"):
             self.note(thing.spec, "skips token 0; give lengths=, or mask=(tokens != 0)")
             self.masked = True
@@ -102,7 +107,8 @@ class Network:
         """A layer between or above the recurrent ones."""
         activation = self.activation(thing.spec)
         target, how = self.target, "as it is"
-        w: Any = self.arrays.take(thing.names[0], (None, None), target=f"{target}w", how=how)
+        shape = (None, thing.spec.config.get("units"))
+        w: Any = self.arrays.take(thing.names[0], shape, target=f"{target}w", how=how)
         b: Any = None
         for name in thing.names[1:]:
             b = self.arrays.take(name, (w.shape[1],), target=f"{target}b", how=how)
@@ -131,7 +137,7 @@ class Network:
             self.read.refuse_layer(spec, "have a sequence to read", got, way_out)
         names = iter(thing.names)
         both = len(thing.cells) == 2
-        many = len(thing.cells[0]) > 1
+        many = thing.deep
         made = []
         for way, own in enumerate(thing.cells):
             end = f"[{way}]" if both else ""
@@ -139,17 +145,18 @@ class Network:
             made.append([self.cell(c, names, p, end) for c, p in zip(own, place, strict=True)])
         if spec.class_name not in CELLS and spec.class_name != "StackedRNNCells":
             self.ending(spec, thing)
-        cells = [cell for cell, _ in made[0]]
-        ways = [tuple(params for _, params in way) if many else way[0][1] for way in made]
-        if both:
-            inner = stack(*cells) if many else cells[0]
-            tree = jax.tree.map(lambda *leaves: np.stack(leaves), *ways)
-            return bidirectional(inner, merge=thing.merge), tree
-        if spec.class_name in CELLS:
-            return cells[0], ways[0]
         reverse = bool(spec.config.get("go_backwards"))
-        layers = [recurrent(cell, reverse=reverse) for cell in cells]
-        return (stack(*layers) if many else layers[0]), ways[0]
+        alone = both or spec.class_name in CELLS
+        ways = []
+        for way in made:
+            layers = [cell if alone else recurrent(cell, reverse=reverse) for cell, _ in way]
+            trees = [params for _, params in way]
+            within = [f"{keras_config.place(spec.name)}.cells[{k}]" for k in range(len(way))]
+            join = stacked(FUNCTION, within, layers, trees) if many else (layers[0], trees[0])
+            ways.append(join)
+        trees = [tree for _, tree in ways]
+        name = keras_config.place(spec.name)
+        return one_layer(ways[0][0], trees, thing.merge, function=FUNCTION, name=name)
 
     def cell(self, spec: Spec, names: Any, target: str, end: str) -> tuple[Cell, Any]:
         """The cell of one set of arrays, and its params."""
@@ -199,6 +206,7 @@ class Network:
             split = 2 * w_hh.shape[0]
             b_hn = rows[1, split:]
             b = rows[0] + np.concatenate([rows[1, :split], np.zeros_like(b_hn)])
+            self.arrays.note_sum(here("b"), b)
         elif b is not None:
             b = order(b)
         return GRUParams(order(w_ih), order(w_hh), b, b_hn)

@@ -366,6 +366,35 @@ FROM = {
         "source.config['dtype']['config']` must be names and values, got NoneType None; give what "
         "get_config() returns.",
     ),
+    "directions of two widths": (
+        lambda: keras_to_rnnjax(
+            [*arrays(), *arrays(width=5)], kind="lstm", options={"merge_mode": "concat"}
+        ),
+        VALUE,
+        "source` must hold two directions that are alike, got w_ih float32 of shape (3, 16) and "
+        "float32 of shape (3, 20); here both directions are one cell; build the two layers by "
+        "hand.",
+    ),
+    "layers that do not fit": (
+        lambda: keras_to_rnnjax([lstm(), data("Dense", [zeros(9, 2), zeros(2)], name="head")]),
+        VALUE,
+        "source['head']` must read the 4 features of `source['layers_0']`, got 9; give the parts "
+        "from bottom to top.",
+    ),
+    "cells that do not fit": (
+        lambda: keras_to_rnnjax(
+            data("RNN", arrays() + arrays(below=5), cell=[data("LSTMCell"), data("LSTMCell")])
+        ),
+        VALUE,
+        "source.cells[1]` must read the 4 features of `source.cells[0]`, got 5; give the parts "
+        "from bottom to top.",
+    ),
+    "other units of a head": (
+        lambda: keras_to_rnnjax([data("Dense", [zeros(4, 7), zeros(7)], units=2)]),
+        VALUE,
+        "source['layers_0.kernel']` must have shape (any, 2), got (4, 7); give the arrays of one "
+        "network as they are.",
+    ),
     "a stranger among layers": (
         lambda: keras_to_rnnjax([lstm(), 3]),
         TYPE,
@@ -455,6 +484,8 @@ LAYERS = {
     "cells both ways": lambda: rnnjax.bidirectional(
         rnnjax.stack(rnnjax.lstm(4), rnnjax.gru(2, reset="before")), merge=rnnjax.merge.pair
     ),
+    "a stack of one": lambda: rnnjax.stack(rnnjax.lstm(4)),
+    "a stack of one cell both ways": lambda: rnnjax.bidirectional(rnnjax.stack(rnnjax.gru(4))),
     "lstm": lambda: rnnjax.lstm(4, gate_activation=jax.nn.hard_sigmoid, activation=jnp.tanh),
 }
 
@@ -501,3 +532,34 @@ def test_hard_sigmoid_without_a_version():
     notes = keras_to_rnnjax(both_ways(lstm(recurrent_activation="hard_sigmoid"))).report.notes
     text = "is taken as that of Keras 3, of slope 1/6; that of Keras 2 has slope 0.2"
     assert notes == (f"LSTM: recurrent_activation hard_sigmoid {text}",)
+
+
+def test_weights_are_cast_before_they_are_summed():
+    rng = np.random.default_rng(0)
+    shapes = (3, 12), (4, 12), (2, 12)
+    weights = [rng.normal(size=shape).astype(jnp.bfloat16) for shape in shapes]
+    layer, params, report = keras_to_rnnjax(weights, kind="gru", dtype="float32")
+    rows = weights[2].astype("float32")
+    z, r = np.split((rows[0] + rows[1])[:8], 2)
+    np.testing.assert_array_equal(params.b[:8], np.concatenate([r, z]))
+    assert params.b.dtype == jnp.float32 and len(report.notes) == 1
+    made = jax.eval_shape(lambda: layer.init(jax.random.key(0), 3))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(made)} == {"float32"}
+    assert keras_to_rnnjax(weights, kind="gru").report.notes[0] == (
+        'b: summed in bfloat16, which rounds; dtype="float32" sums them in that'
+    )
+
+
+def test_functions_have_the_dtype_of_the_weights():
+    layer = rnnjax.stack(jax.nn.relu, rnnjax.lstm(4, param_dtype="bfloat16"), jax.nn.relu)
+    layers = rnnjax_to_keras(layer, random_params(layer, 3)).options["config"]["layers"]
+    assert [one["config"]["dtype"] for one in layers] == ["bfloat16"] * 3
+
+
+def test_notes_of_cells_both_ways():
+    inner = rnnjax.stack(rnnjax.lstm(4), rnnjax.zoneout(rnnjax.gru(3), 0.1), dropout=0.2)
+    assert there(rnnjax.bidirectional(inner)).report.notes == (
+        "layers_0: without dropout 0.2 between layers, which is off at inference",
+        "layers_1: without dropout 0.2 between layers, which is off at inference",
+        "layers_1: without zoneout, which is off at inference",
+    )
