@@ -47,9 +47,10 @@ def keras_to_rnnjax(
         on every array.
 
     Raises:
-        TypeError: for what is no layer, and arrays of other kinds.
-        ValueError: for layers and activations that have no equal here, a layer in the middle that
-            hands on its last output only, and arrays that do not fit.
+        TypeError: for what is no layer, and arrays and options of other kinds.
+        ValueError: for layers and activations that have no equal here, classes and functions of
+            one's own, `hard_sigmoid` of Keras 2, a layer in the middle that hands on its last
+            output only, names that the layer does not take, and arrays that do not fit.
 
     Example:
         >>> import numpy as np
@@ -98,7 +99,7 @@ def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
 
     Returns:
         The arrays in the order of `get_weights()`, and as options the data of the layer, or of a
-        `Sequential` of several:
+        `Sequential` for a stack:
 
             made = keras.saving.deserialize_keras_object(options)
             made.build((None, None, in_features))  # or (None, None) for tokens

@@ -399,13 +399,14 @@ CASES = table(
         "directions": (
             lambda w: haiku_to_rnnjax(HAIKU, names=[("lstm", "gru")]),
             VALUE,
-            "haiku_to_rnnjax: `names` must name two modules of one kind and size beside 'lstm', "
-            "got 'gru'; choose another one.",
+            "haiku_to_rnnjax: `source['gru']` must hold two directions that are alike, got "
+            "LSTMParams and GRUParams; here both directions are one cell; build the two layers by "
+            "hand.",
         ),
         "no LSTM": (
-            lambda w: haiku_to_rnnjax({"mlp/linear": {"w": np.ones((3, 12)), "b": np.ones(12)}}),
+            lambda w: haiku_to_rnnjax({"lstm/linear": {"w": np.ones((3, 12)), "b": np.ones(12)}}),
             VALUE,
-            "haiku_to_rnnjax: `source['mlp/linear.w']` must be of an LSTM: (D + H, 4H), got (3, "
+            "haiku_to_rnnjax: `source['lstm/linear.w']` must be of an LSTM: (D + H, 4H), got (3, "
             "12); name the modules that are recurrent with names=.",
         ),
         "no GRU": (
