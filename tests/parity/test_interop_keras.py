@@ -238,14 +238,14 @@ def relu(x):
 
 
 class Scaled(keras.layers.GRU):
-    def call(self, *args, **kwargs):
-        return 2 * super().call(*args, **kwargs)
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return 2 * super().call(sequences, initial_state, mask, training)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, activation=relu)),
+        lambda: keras.Sequential([keras.layers.LSTM(4, activation=relu)]),
         lambda: Scaled(4),
         lambda: keras.Sequential([Scaled(4)]),
     ],
