@@ -8,11 +8,10 @@ from rnnjax.cells.base import Cell
 from rnnjax.export import refusals
 from rnnjax.export.graph import Graph, Port
 from rnnjax.export.protobuf import OPSET, check_opset, model_of
-from rnnjax.export.refusals import WEIGHTS
 from rnnjax.export.writing import Writer, reads_tokens
 from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.layer import Layer, as_layer
-from rnnjax.sequence.parts import Part
+from rnnjax.sequence.parts import SMALLER, Part
 
 if TYPE_CHECKING:
     import onnx
@@ -185,7 +184,7 @@ def _report(graph: Graph, parts: list[Part]) -> ONNXReport:
     notes = dict.fromkeys(note for part in parts for note in part.notes)
     smaller = "multiplied out to float32"
     said = tuple(
-        f"{note}, {smaller if note.endswith(WEIGHTS) else 'left out: off at inference'}"
+        f"{note}, {smaller if note.endswith(SMALLER) else 'left out: off at inference'}"
         for note in notes
     )
     return ONNXReport(tuple(graph.inputs), tuple(graph.outputs), tuple(rows), said)

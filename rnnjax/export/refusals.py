@@ -14,34 +14,20 @@ from rnnjax.interop.onnx_layout import OPERATORS, activations_of
 from rnnjax.sequence import merge
 from rnnjax.sequence.arguments import abstract_params
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.parts import Part, parts_of
-from rnnjax.sequence.quantized import dequantize
+from rnnjax.sequence.parts import REASONS, Part, whole_parts
 from rnnjax.storage import leaves
 
-WEIGHTS = " weights"  # ends the note of a part whose weights are smaller
 MERGES = (merge.concatenate, merge.add, merge.multiply, merge.average)
 STABLEHLO = "rnnjax.export.to_stablehlo takes every layer"
-REASONS = {
-    "": "a cell or layer whose factory is unknown",
-    "projected_lstm": "projected_lstm, and its LSTM has no projection",
-    "layer_norm_lstm": "layer_norm_lstm, and its LSTM does not normalise",
-    "layer_norm_gru": "layer_norm_gru, and its GRU does not normalise",
-    "batch_norm_lstm": "batch_norm_lstm, and its LSTM does not normalise",
-    "stack": "a stack with skip connections",
-    "bidirectional": "bidirectional around more than a cell",
-    "zoneout": "zoneout with expectation=True, which mixes old and new states",
-}
 
 
 def checked_parts(function: str, layer: Layer, params: PyTree) -> list[Part]:
     """The parts of a network, each of which ONNX can say; weights of `quantize` multiplied out."""
     try:
-        parts = parts_of(layer, params)
+        parts = whole_parts(layer, params)
     except (AttributeError, TypeError, ValueError):  # they do not fit, and nobody could see that
         way_out, got = "give what init made for this very layer", _checks.describe(params)
         _checks.refuse(function, "params", "be from init", got, way_out, error=TypeError)
-    small = lambda part: any(note.endswith(WEIGHTS) for note in part.notes)
-    parts = [p._replace(params=dequantize(p.params)) if small(p) else p for p in parts]
     _check_parts(function, parts)
     weighted = [part for part in parts if part.factory != "pointwise"]
     if weighted and parts[0].factory == "pointwise":  # whose width `check_params` could not know

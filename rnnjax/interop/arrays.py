@@ -11,10 +11,15 @@ from rnnjax.interop.report import Named, Report, Row
 
 
 class Arrays:
-    """Named arrays that are taken one by one; what is left over at the end is refused."""
+    """Named arrays that are taken one by one; what is left over at the end is refused.
 
-    def __init__(self, function: str, argument: str, tree: Any):
+    They are cast to `dtype` as they are taken, before anything is computed of them; None keeps
+    theirs.
+    """
+
+    def __init__(self, function: str, argument: str, tree: Any, *, dtype: Any = None):
         self.function, self.argument = function, argument
+        self.dtype = None if dtype is None else _checks.float_dtype(function, "dtype", dtype)
         self.left = flat(function, argument, tree)
         self.rows: list[Row] = []
         self.notes: list[str] = []
@@ -35,7 +40,13 @@ class Arrays:
             wanted = f"have shape ({', '.join('any' if n is None else str(n) for n in shape)})"
             self.refuse(name, wanted, array.shape, "give the arrays of one network as they are")
         self.rows.append(Row(name, array.shape, target, how))
-        return array
+        return array if self.dtype is None else array.astype(self.dtype)
+
+    def note_sum(self, target: str, total: np.ndarray) -> None:
+        """Note where the sum of two arrays of 16 bits has been rounded to as many."""
+        if total.dtype.itemsize < np.dtype("float32").itemsize:
+            way_out = 'dtype="float32" sums them in that'
+            self.notes.append(f"{target}: summed in {total.dtype.name}, which rounds; {way_out}")
 
     def finish(self) -> Report:
         """Refuse arrays that nothing has asked for, and report on the others."""
@@ -60,9 +71,15 @@ def flat(function: str, argument: str, tree: Any) -> Named:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             inner = flat(function, argument, value)
-            found |= {f"{key}.{name}": array for name, array in inner.items()}
+            more = {f"{key}.{name}": array for name, array in inner.items()}
         else:
-            found[str(key)] = as_floats(function, f"{argument}[{str(key)!r}]", value)
+            more = {str(key): as_floats(function, f"{argument}[{str(key)!r}]", value)}
+        for name in more:
+            if name in found:
+                way_out = "its names are joined by dots: rename one of them"
+                wanted = "name every array once"
+                _checks.refuse(function, argument, wanted, f"{name!r} twice", way_out)
+        found |= more
     return found
 
 

@@ -21,7 +21,8 @@ from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.parts import Part, parts_of
+from rnnjax.sequence.parts import REASONS, SMALLER, Part, whole_parts
+from rnnjax.sequence.stack import stack
 
 
 def cell_of(
@@ -80,16 +81,65 @@ def cell_of(
 
 
 def one_layer(
-    cell: Cell, directions: Sequence[Any], merge: Callable[[Any, Any], Any] = concatenate
+    cell: Cell | Layer,
+    directions: Sequence[Any],
+    merge: Callable[[Any, Any], Any] = concatenate,
+    *,
+    function: str = "one_layer",
+    name: str = "source",
 ) -> tuple[Cell | Layer, PyTree]:
-    """A cell, or a bidirectional layer where there are two directions, and its params."""
+    """A cell, or a bidirectional layer where there are two directions, and its params.
+
+    `name` is what the caller calls the two directions, which must be alike.
+    """
     if len(directions) == 1:
         return cell, directions[0]
+    check_alike(function, name, *directions)
     both = jax.tree.map(lambda *ways: np.stack(ways), *directions)
     return bidirectional(cell, merge=merge), both
 
 
-def as_params(function: str, params: PyTree, dtype: Any) -> PyTree:
+def check_alike(function: str, name: str, forwards: PyTree, backwards: PyTree) -> None:
+    """Refuse two directions of other kinds, shapes or dtypes, by what differs first."""
+    kinds = [jax.tree.structure(jax.tree.map(lambda _: 0, way)) for way in (forwards, backwards)]
+    leaves = [
+        {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in flat}
+        for flat in map(jax.tree_util.tree_leaves_with_path, (forwards, backwards))
+    ]
+    names = list(dict.fromkeys([*leaves[0], *leaves[1]]))
+    told = [[_checks.kind(way[n]) if n in way else "none" for way in leaves] for n in names]
+    differ = [(n, *two) for n, two in zip(names, told, strict=True) if two[0] != two[1]]
+    if not differ and kinds[0] == kinds[1]:
+        return
+    got = "params of two kinds"
+    if type(forwards) is not type(backwards):
+        got = f"{type(forwards).__name__} and {type(backwards).__name__}"
+    elif differ:
+        got = "{} {} and {}".format(*differ[0])
+    way_out = "here both directions are one cell; build the two layers by hand"
+    _checks.refuse(function, name, "hold two directions that are alike", got, way_out)
+
+
+def stacked(
+    function: str, names: Sequence[str], layers: Sequence[Cell | Layer], trees: Sequence[PyTree]
+) -> tuple[Layer, PyTree]:
+    """A stack of layers, each of which reads what the one below it hands on; and its params.
+
+    `names` are what the caller calls them.
+    """
+    below: Any = None
+    for k, (name, layer, params) in enumerate(zip(names, layers, trees, strict=True)):
+        shape = getattr(layer.in_spec(params), "shape", ())
+        reads = shape[-1] if shape else None
+        if isinstance(below, int) and reads not in (None, below):
+            wanted = f"read the {below} features of `{names[k - 1]}`"
+            _checks.refuse(function, name, wanted, reads, "give the parts from bottom to top")
+        width = layer.out_features
+        below = width if isinstance(layer, Cell) else layer.out_features(below or reads)
+    return stack(*layers), tuple(trees)
+
+
+def as_params(function: str, params: PyTree, dtype: Any = None) -> PyTree:
     """Params of NumPy as those of JAX, in a dtype of choice; None keeps theirs."""
     wanted = None if dtype is None else _checks.float_dtype(function, "dtype", dtype)
 
@@ -128,6 +178,25 @@ class Level(NamedTuple):
         return f"{start}{field}" + (f"[{way}]" if len(self.directions) > 1 else "")
 
 
+def notes_of(part: Part) -> list[str]:
+    """What a part has or does that weights alone do not tell."""
+    where = part.name or "the layer"
+    notes = [
+        f"{where}: {note}, multiplied out to float32"
+        if note.endswith(SMALLER)
+        else f"{where}: without {note}, which is off at inference"
+        for note in part.notes
+    ]
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(part.params)}
+    for option, does in (("dtype", "computes"), ("carry_dtype", "keeps its carry")):
+        wanted = part.options.get(option)
+        if wanted is not None and dtypes and dtypes != {jnp.dtype(wanted)}:
+            own = " and ".join(sorted(dtype.name for dtype in dtypes))
+            name = jnp.dtype(wanted).name
+            notes.append(f"{where}: {does} in {name} here; its weights are in {own}")
+    return notes
+
+
 class Reading:
     """A network of ours, read for another framework; refuses what that one cannot hold."""
 
@@ -135,17 +204,15 @@ class Reading:
         self.function = function
         if not isinstance(layer, Cell | Layer):
             way_out = "give what made the params, such as rnnjax.lstm(8)"
+            if hasattr(layer, "functional_params"):
+                way_out = "give module.layer, and module.functional_params() as the params"
             got = _checks.kind(layer)
             wanted = "be a cell or a layer"
             _checks.refuse(function, "layer", wanted, got, way_out, error=TypeError)
         check_params(function, layer, params)
         host = jax.tree.map(np.asarray, params)
-        self.parts = parts_of(layer, host)
-        self.notes = [
-            f"{part.name or 'the layer'}: without {note}, which is off at inference"
-            for part in self.parts
-            for note in part.notes
-        ]
+        self.parts = whole_parts(layer, host)
+        self.notes = [note for part in self.parts for note in notes_of(part)]
 
     def levels(self, kinds: Sequence[str], *, usual: bool = True) -> list[Level]:
         """The parts, all of them cells of these kinds, with the usual activations or any."""
@@ -154,7 +221,7 @@ class Reading:
     def level(self, part: Part, kinds: Sequence[str], *, usual: bool = True) -> Level:
         """One part, if it is a cell of these kinds, with the usual activations or any."""
         if part.factory not in kinds or not isinstance(part.thing, Cell):
-            got = part.factory or "a cell of your own"
+            got = REASONS.get(part.factory, part.factory)
             self.refuse(part, f"be one of {list(kinds)}", got, "convert it by hand")
         unusual = [
             name
@@ -165,6 +232,19 @@ class Reading:
             wanted = "have sigmoid gates and tanh, as there"
             self.refuse(part, wanted, f"another {unusual[0]}", "train with the usual ones")
         return Level(part, part.factory, part.directions)
+
+    def forwards_only(self, part: Part, *, reset: str = "") -> None:
+        """Refuse a direction that is only backward, other merges, and another place to reset."""
+        if part.reverse:
+            way_out = "make it bidirectional, or turn the sequence around yourself"
+            self.refuse(part, "read forwards", "reverse=True", way_out)
+        if part.merge not in (None, concatenate):
+            got = getattr(part.merge, "__name__", part.merge)
+            self.refuse(part, "concatenate its directions", got, "merge after it")
+        own = part.options.get("reset", reset)
+        if reset and own != reset:
+            wanted = f"reset {reset} the product"
+            self.refuse(part, wanted, f"reset={own!r}", "no weights make it equal")
 
     def refuse(self, part: Part, wanted: str, got: Any, way_out: str) -> NoReturn:
         """Say which part the other framework cannot hold, and why."""

@@ -9,11 +9,9 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer
+from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer, stacked
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.stack import stack
 
 FIELDS = ("weight_ih", "weight_hh", "bias", "bias_n")
 MODULES = {"lstm": "LSTMCell", "gru": "GRUCell"}
@@ -53,10 +51,10 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
     """
     function = "equinox_to_rnnjax"
     if not isinstance(source, list):
-        arrays = Arrays(function, "source", fields_of(source))
+        arrays = Arrays(function, "source", fields_of(source), dtype=dtype)
         params = read_cell(arrays, "", "")
         cell = cell_of(params)
-        return Converted(cell, as_params(function, params, dtype), arrays.finish())
+        return Converted(cell, as_params(function, params), arrays.finish())
     if not source:
         _checks.refuse(function, "source", "be at least one cell", "none", "give a cell")
     for k, level in enumerate(source):
@@ -64,10 +62,13 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
             way_out = "a pair is forwards and backwards"
             got = f"a tuple of {len(level)}"
             _checks.refuse(function, f"source[{k}]", "be a cell or a pair of cells", got, way_out)
-    arrays = Arrays(function, "source", {str(k): tree_of(level) for k, level in enumerate(source)})
+    trees = {str(k): tree_of(level) for k, level in enumerate(source)}
+    arrays = Arrays(function, "source", trees, dtype=dtype)
     pairs = [read_level(arrays, k, level) for k, level in enumerate(source)]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params, dtype), arrays.finish())
+    names = [f"source[{k}]" for k in range(len(pairs))]
+    layer, params = stacked(function, names, layers, params)
+    return Converted(layer, as_params(function, params), arrays.finish())
 
 
 def tree_of(level: Any) -> Any:
@@ -93,12 +94,7 @@ def read_level(arrays: Arrays, k: int, level: Any) -> tuple[Cell | Layer, PyTree
         params = read_cell(arrays, f"{k}.", target)
         return one_layer(cell_of(params), [params])
     ways = [read_cell(arrays, f"{k}.{way}.", target, f"[{i}]") for i, way in enumerate(WAYS)]
-    shapes = [(type(p).__name__, *(a.shape for a in p if a is not None)) for p in ways]
-    if shapes[0] != shapes[1]:
-        way_out = "here both directions are one cell; build the two layers by hand"
-        wanted = "be a pair of cells of one kind and size"
-        _checks.refuse(arrays.function, f"source[{k}]", wanted, shapes, way_out)
-    return one_layer(cell_of(ways[0]), ways)
+    return one_layer(cell_of(ways[0]), ways, function=arrays.function, name=f"source[{k}]")
 
 
 def read_cell(arrays: Arrays, start: str, target: str, way: str = "") -> Any:
@@ -150,7 +146,7 @@ def rnnjax_to_equinox(layer: Cell | Layer, params: PyTree) -> Foreign:
     reading = Reading("rnnjax_to_equinox", layer, params)
     trees, options, rows = [], [], []
     for k, level in enumerate(reading.levels(tuple(MODULES))):
-        check_level(reading, level)
+        reading.forwards_only(level.part, reset="after")
         ways = []
         for way, own in enumerate(reading.without_initial(level)):
             start = "" if isinstance(layer, Cell) else f"{k}."
@@ -179,21 +175,6 @@ def options_of(level: Level) -> dict[str, Any]:
         "hidden_size": own.w_hh.shape[0],
         "use_bias": own.b is not None,
     }
-
-
-def check_level(reading: Reading, level: Level) -> None:
-    """Refuse what no cell of Equinox is."""
-    part = level.part
-    if part.reverse:
-        way_out = "make it bidirectional, or turn the sequence around yourself"
-        reading.refuse(part, "read forwards", "reverse=True", way_out)
-    if part.merge not in (None, concatenate):
-        got = getattr(part.merge, "__name__", part.merge)
-        reading.refuse(part, "concatenate its directions", got, "merge after it")
-    if part.options.get("reset") == "before":
-        reading.refuse(
-            part, "reset after the product", "reset='before'", "no weights make it equal"
-        )
 
 
 def write_cell(params: Any) -> list[tuple[str, Any, str, str]]:

@@ -10,12 +10,11 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import as_params, cell_of, one_layer
+from rnnjax.interop.assemble import as_params, cell_of, check_alike, one_layer, stacked
 from rnnjax.interop.flax_trees import THEIRS, USUAL, Tree, read_cell
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.layer import Layer, recurrent
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.stack import stack
 
 
 class Told(NamedTuple):
@@ -39,28 +38,36 @@ class Source:
         trees: Any,
         told: Told,
         tree_of: Callable[[set[str], Arrays, str], Tree | None],
+        dtype: Any,
     ):
         self.function, self.told, self.tree_of = function, told, tree_of
         for name, value in told._asdict().items():
             if value is not None:
                 _checks.function(function, name, value)
-        self.arrays = Arrays(function, "source", trees)
+        self.arrays = Arrays(function, "source", trees, dtype=dtype)
+        self.assumed: dict[str, None] = {}  # options that nobody has told, in order
 
-    def one(self, module: Any, dtype: Any) -> Converted:
+    def one(self, module: Any) -> Converted:
         """A cell, an RNN or a Bidirectional."""
         layer, params = self.level("", "", module)
-        return self.converted(layer, params, dtype)
+        return self.converted(layer, params)
 
-    def several(self, modules: Sequence[Any], dtype: Any) -> Converted:
+    def several(self, modules: Sequence[Any]) -> Converted:
         """A stack of them."""
         pairs = [self.level(f"{k}.", f"layers_{k}.", module) for k, module in enumerate(modules)]
         layers, params = zip(*pairs, strict=True)
-        return self.converted(stack(*layers), params, dtype)
+        names = [f"source[{k}]" for k in range(len(pairs))]
+        return self.converted(*stacked(self.function, names, layers, params))
 
-    def converted(self, layer: Any, params: PyTree, dtype: Any) -> Converted:
+    def converted(self, layer: Any, params: PyTree) -> Converted:
         """What is handed back, once all arrays are accounted for."""
+        if self.assumed:
+            said = ", ".join(self.assumed)
+            self.arrays.notes.append(
+                f"arrays alone: with Flax's own {said}, which they do not tell"
+            )
         report = self.arrays.finish()
-        return Converted(layer, as_params(self.function, params, dtype), report)
+        return Converted(layer, as_params(self.function, params), report)
 
     def names(self, start: str) -> set[str]:
         """What stands directly under a name."""
@@ -75,6 +82,7 @@ class Source:
         if "cell" not in names:
             return self.cell(start, target, module)
         cell, params = self.cell(f"{start}cell.", target, self.inside(module, "cell", "an RNN"))
+        self.assume(module, "reverse")
         reverse = bool(getattr(module, "reverse", False))
         if reverse and not module.keep_order:
             way_out = "its outputs come in the order of reading; set keep_order=True"
@@ -92,17 +100,22 @@ class Source:
             cell = getattr(rnn, "cell", rnn)
             ways.append(self.cell(inner + end, target, cell, way))
         (cell, forward), (other, backward) = ways
-        shapes = [(type(p).__name__, *(a.shape for a in p if a is not None)) for _, p in ways]
-        if shapes[0] != shapes[1] or cell is not other:
+        name = f"source['{start}backward_rnn']"
+        check_alike(self.function, name, forward, backward)
+        if cell is not other:
             way_out = "here both directions are one cell; build the two layers by hand"
-            wanted = "be of the kind and size of forward_rnn"
-            _checks.refuse(
-                self.function, f"source['{start}backward_rnn']", wanted, shapes[1], way_out
-            )
+            wanted = "have the activations of forward_rnn"
+            _checks.refuse(self.function, name, wanted, "others", way_out)
+        self.assume(module, "merge_fn")
         merge = getattr(module, "merge_fn", concatenate)
         if getattr(merge, "__name__", "") == "_concatenate":  # Flax's default
             merge = concatenate
         return one_layer(cell, (forward, backward), merge)
+
+    def assume(self, module: Any, option: str) -> None:
+        """Take note of an option that has its default because there is no module."""
+        if module is None:
+            self.assumed[option] = None
 
     def inside(self, module: Any, name: str, wanted: str) -> Any:
         """A module within a module, which must be what the tree says; None where it is unknown."""
@@ -137,6 +150,8 @@ class Source:
             way_out = "leave it out"
             wanted = f"be the module's {theirs}"
             _checks.refuse(self.function, name, wanted, _checks.kind(told), way_out)
+        if told is None and theirs in tree.functions:
+            self.assume(module, theirs)
         found = said or told or USUAL[name]
         if tree.module == "MGUCell" and found is not USUAL[name]:
             way_out = "rnnjax.mgu has no other"

@@ -1,5 +1,6 @@
 """Weights of `LSTM`, `GRU` and `VanillaRNN` of Haiku."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,9 @@ from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
 from rnnjax.interop import layouts
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer
+from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer, stacked
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.stack import stack
 
 MODULES = {"lstm": "LSTM", "gru": "GRU", "elman": "VanillaRNN"}
 NAMES = {"lstm": "lstm", "gru": "gru", "elman": "vanilla_rnn"}
@@ -39,16 +38,16 @@ def haiku_to_rnnjax(
         source: the params of `hk.transform(...).init`, or a part of them.
         names: of the module, or of several from bottom to top, as the keys of `source` begin:
             `"my_net/~/lstm"`; a pair of them is forwards and backwards. Other modules are left
-            alone. None where there is only one.
+            alone. None where there is only one, by the name that Haiku gives it.
         dtype: of the params; None keeps that of the weights.
 
     Returns:
         The layer or cell, its params, and the report on every array.
 
     Raises:
-        TypeError: for what is no mapping, and arrays of other kinds.
-        ValueError: for several modules without `names`, names that are not there, and arrays that
-            are missing, too many, or of shapes that do not fit.
+        TypeError: for what is no mapping, names of other kinds, and arrays of other kinds.
+        ValueError: for several modules without `names` and one of a name that does not tell, names
+            that are not there, and arrays that are missing, too many, or of shapes that do not fit.
 
     Example:
         >>> import numpy as np
@@ -63,31 +62,69 @@ def haiku_to_rnnjax(
         way_out = "give params as hk.transform(...).init returns them"
         got = _checks.kind(source)
         _checks.refuse(function, "source", "be a mapping", got, way_out, error=TypeError)
-    wanted = [names] if isinstance(names, str) else names
+    check_kinds(function, source, names)
     found = modules_in(source)
-    if wanted is None:
-        if len(found) != 1:
-            way_out = "their order is not in the params: give them from bottom to top"
-            wish = f"name the modules where there are {len(found)}"
-            _checks.refuse(function, "names", wish, found[:8], way_out)
-        wanted = found
+    if names is None:
+        check_alone(function, source, found)
+        wanted: Sequence[Names] = found
     else:
+        wanted = [names] if isinstance(names, str) else names
         source = chosen(function, source, found, wanted)
-    arrays = Arrays(function, "source", source)
+    arrays = Arrays(function, "source", source, dtype=dtype)
     alone = names is None or isinstance(names, str)
-    layers, trees = [], []
+    layers, trees, places = [], [], []
     for k, name in enumerate(wanted):
         target = "" if alone else f"layers_{k}."
         ways = [name] if isinstance(name, str) else list(name)
         ends = [""] if len(ways) == 1 else ["[0]", "[1]"]
         read = [read_module(arrays, w, target, end) for w, end in zip(ways, ends, strict=True)]
         cell = cell_of(read[0], activation=activation_of(read[0]), reset="before")
-        check_alike(arrays, ways, read)
-        layer, params = one_layer(cell, read)
+        places.append(f"source[{ways[0]!r}]")
+        back = f"source[{ways[-1]!r}]"
+        layer, params = one_layer(cell, read, function=function, name=back)
         layers.append(layer)
         trees.append(params)
-    layer, params = (layers[0], trees[0]) if alone else (stack(*layers), tuple(trees))
-    return Converted(layer, as_params(function, params, dtype), arrays.finish())
+    layer, params = layers[0], trees[0]
+    if not alone:
+        layer, params = stacked(function, places, layers, trees)
+    return Converted(layer, as_params(function, params), arrays.finish())
+
+
+def check_kinds(function: str, source: Mapping[Any, Any], names: Any) -> None:
+    """Refuse names, of arrays or asked for, that are none."""
+    for key in source:
+        if not isinstance(key, str):
+            way_out = "give params as hk.transform(...).init returns them"
+            got = _checks.kind(key)
+            _checks.refuse(function, "source", "have names as keys", got, way_out, error=TypeError)
+    if names is None or isinstance(names, str):
+        return
+    listed = isinstance(names, list | tuple)
+    pairs = [[one] if isinstance(one, str) else one for one in names] if listed else [None]
+    if not all(isinstance(p, list | tuple) and all(isinstance(w, str) for w in p) for p in pairs):
+        wanted, got = "be a name, or a list of names and pairs of names", _checks.kind(names)
+        way_out = "such as ['lstm', 'gru']"
+        _checks.refuse(function, "names", wanted, got, way_out, error=TypeError)
+    if not pairs:
+        _checks.refuse(function, "names", "name a module", names, "or None where there is one")
+
+
+def check_alone(function: str, source: Mapping[str, Any], found: Sequence[str]) -> None:
+    """Refuse several modules, and one that may not be recurrent: a dense layer looks like one."""
+    if len(found) != 1:
+        way_out = "their order is not in the params: give them from bottom to top"
+        wish = f"name the modules where there are {len(found)}"
+        _checks.refuse(function, "names", wish, found[:8], way_out)
+    own = re.fullmatch(r"(?:.*/)?(lstm|gru|vanilla_rnn)(?:_\d+)?", found[0])
+    held = "lstm"
+    if f"{start(found[0])}linear_1" in source:
+        held = "vanilla_rnn"
+    elif found[0] in source:
+        held = "gru"
+    if own is None or own[1] != held:
+        wish = "tell that the module is recurrent, which its name does not"
+        got, way_out = repr(found[0]), f"if it is one ({held}), give names={found[0]!r}"
+        _checks.refuse(function, "names", wish, got, way_out)
 
 
 def activation_of(params: Any) -> Any:
@@ -127,14 +164,6 @@ def start(name: str) -> str:
     return f"{name}/" if name else ""
 
 
-def check_alike(arrays: Arrays, names: Sequence[str], read: Sequence[Any]) -> None:
-    """Both directions must be of one kind and size."""
-    shapes = [(type(p).__name__, *(a.shape for a in p if a is not None)) for p in read]
-    if shapes[0] != shapes[-1]:
-        wanted = f"name two modules of one kind and size beside {names[0]!r}"
-        _checks.refuse(arrays.function, "names", wanted, repr(names[-1]), "choose another one")
-
-
 def read_module(arrays: Arrays, name: str, target: str, way: str = "") -> Any:
     """The params of one module."""
     here = lambda *fields: ", ".join(f"{target}{field}{way}" for field in fields)
@@ -164,7 +193,9 @@ def read_module(arrays: Arrays, name: str, target: str, way: str = "") -> Any:
         return layouts.reorder(array, layouts.HAIKU_LSTM, layouts.LSTM)
 
     rows = w.shape[0] - width
-    return LSTMParams(ours(w[:rows]), ours(w[rows:]), forget_added(ours(b), 1))
+    b = forget_added(ours(b), 1)
+    arrays.note_sum(here("b"), b)
+    return LSTMParams(ours(w[:rows]), ours(w[rows:]), b)
 
 
 def forget_added(b: Any, number: int) -> Any:
@@ -211,6 +242,7 @@ def read_vanilla(arrays: Arrays, start: str, here: Any) -> ElmanParams:
     b = take("linear.b", (width,), "b", "plus linear_1" if both else "as it is")
     if both:
         b = b + take("linear_1.b", (width,), "b", "plus linear")
+        arrays.note_sum(here("b"), b)
     return ElmanParams(w_ih, w_hh, b)
 
 
@@ -267,16 +299,7 @@ def rnnjax_to_haiku(layer: Cell | Layer, params: PyTree) -> Foreign:
 def check_level(reading: Reading, level: Level) -> None:
     """Refuse what no module of Haiku is."""
     part = level.part
-    if part.reverse:
-        way_out = "make it bidirectional, or turn the sequence around yourself"
-        reading.refuse(part, "read forwards", "reverse=True", way_out)
-    if part.merge not in (None, concatenate):
-        got = getattr(part.merge, "__name__", part.merge)
-        reading.refuse(part, "concatenate its directions", got, "merge after it")
-    if part.options.get("reset") == "after":
-        reading.refuse(
-            part, "reset before the product", "reset='after'", "no weights make it equal"
-        )
+    reading.forwards_only(part, reset="before")
     if level.kind == "elman" and part.options["activation"] is not jax.nn.relu:
         way_out = "train with jax.nn.relu"
         reading.refuse(part, "have relu, as VanillaRNN", "another activation", way_out)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import _checks
+from rnnjax.interop import keras_fields
 from rnnjax.interop.arrays import as_floats
+from rnnjax.interop.keras_fields import FUNCTION
 from rnnjax.sequence import merge
 
-FUNCTION = "keras_to_rnnjax"
 KINDS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 FACTORIES = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "elman"}
 NUM_GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -93,6 +94,7 @@ class Source:
     def __init__(self, source: Any, kind: str | None, options: Any):
         self.arrays: list[np.ndarray] = []
         self.whole = False  # a model, not a single layer
+        self.version = ""  # of which Keras this is, where it tells
         if is_layer(source):
             self.no_kind(kind, options)
             self.specs = list(self.read(source, ""))
@@ -102,6 +104,8 @@ class Source:
             self.specs = [s for i, one in enumerate(source) for s in self.read(one, layer_name(i))]
         else:
             self.specs = [self.by_kind(source, kind, options)]
+        if any(keras_fields.is_of_keras_2(spec.config) for spec in self.specs):
+            self.version = "2"
         names = [spec.name for spec in self.specs]
         if len(set(names)) < len(names):  # of layers that have not met before
             self.specs = [s._replace(name=layer_name(i)) for i, s in enumerate(self.specs)]
@@ -116,8 +120,16 @@ class Source:
             spec, weights = spec_of(thing, name), thing.get("weights", ())
         else:
             named = name and getattr(thing, "name", name)
+            keras_fields.check_home(place(name), type(thing).__name__, type(thing).__module__)
+            keras_fields.check_functions(place(name), thing)
             spec = Spec(named, type(thing).__name__, thing.get_config())
-            weights = thing.get_weights()
+            weights, self.version = thing.get_weights(), "3"
+        if not isinstance(weights, list | tuple):
+            wanted, way_out = (
+                "have a list of arrays as its weights",
+                "give what get_weights() returns",
+            )
+            self.refuse(place(name), wanted, _checks.kind(weights), way_out, error=TypeError)
         for array in weights:
             argument = f"{name or 'source'}.weights[{len(self.arrays)}]"
             self.arrays.append(as_floats(FUNCTION, argument, array))
@@ -152,6 +164,7 @@ class Source:
         if count not in (2, 3, 4, 6):
             way_out = "give those of one layer: 2 or 3 arrays a direction"
             self.refuse("source", "be what get_weights() returns", f"{count} arrays", way_out)
+        keras_fields.check_options(KINDS[kind], config, 1 if count < 4 else 2)
         config.setdefault("use_bias", count % 3 == 0)
         config.setdefault("return_sequences", True)
         if kind == "gru" and "reset_after" not in config:
@@ -196,19 +209,23 @@ class Source:
 
     def refuse_layer(self, spec: Spec, wanted: str, got: Any, way_out: str) -> NoReturn:
         """Say what is wrong with a layer."""
-        argument = f"source[{spec.name!r}]" if spec.name else "source"
-        self.refuse(argument, wanted, got, way_out)
+        self.refuse(place(spec.name), wanted, got, way_out)
 
     def activation(self, spec: Spec, option: str = "activation") -> Callable[..., Any]:
         """The function of JAX that a layer names; refuses what has none that is equal."""
         usual = USUAL.get(option) if spec.class_name in NUM_GATES else "linear"
         name = spec.config.get(option, usual)
         name = "linear" if name is None else name
+        if name == "hard_sigmoid" and self.version == "2":
+            wanted = f"have another {option} in a model of Keras 2"
+            got = "hard_sigmoid, which has slope 0.2 there and 1/6 here and in Keras 3"
+            self.refuse_layer(spec, wanted, got, "train with sigmoid")
         if isinstance(name, str) and name in ACTIVATIONS:
             return ACTIVATIONS[name]
         got = repr(name)
         if isinstance(name, Mapping):
-            got = repr(name["config"] if name["class_name"] == "function" else name["class_name"])
+            inner = name.get("class_name")
+            got = repr(name.get("config") if inner == "function" else inner or dict(name))
         way_out = "no function of JAX is known to equal it"
         self.refuse_layer(spec, f"have another {option}", got, way_out)
 
@@ -222,13 +239,21 @@ def is_layer(thing: Any) -> bool:
 
 def spec_of(data: Mapping[str, Any], name: str) -> Spec:
     """A layer from its data; within a model its own name counts more than its place."""
-    argument = f"source[{name!r}]" if name else "source"
+    argument = place(name)
     wanted, way_out = "have names and values as its config", "give what get_config() returns"
     config = data.get("config", {}) if isinstance(data, Mapping) else data
     if not isinstance(config, Mapping):
         got = _checks.kind(config)
         _checks.refuse(FUNCTION, argument, wanted, got, way_out, error=TypeError)
-    return Spec(name and config.get("name", name), str(data.get("class_name", "")), config)
+    keras_fields.check_fields(f"{argument}.config", config)
+    class_name = str(data.get("class_name", ""))
+    keras_fields.check_home(argument, class_name, data.get("module"), data.get("registered_name"))
+    return Spec(name and config.get("name", name), class_name, config)
+
+
+def place(name: str) -> str:
+    """How messages call the layer of this name."""
+    return f"source[{name!r}]" if name else "source"
 
 
 def layer_name(index: int) -> str:

@@ -7,14 +7,13 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop import keras_config
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params
+from rnnjax.interop.assemble import Reading, as_params, stacked
 from rnnjax.interop.keras_config import FUNCTION, Source, data_of
 from rnnjax.interop.keras_network import Network
 from rnnjax.interop.keras_plan import plan
 from rnnjax.interop.keras_write import Written
 from rnnjax.interop.report import Converted, Foreign, Report
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.stack import stack
 
 
 def keras_to_rnnjax(
@@ -48,9 +47,10 @@ def keras_to_rnnjax(
         on every array.
 
     Raises:
-        TypeError: for what is no layer, and arrays of other kinds.
-        ValueError: for layers and activations that have no equal here, a layer in the middle that
-            hands on its last output only, and arrays that do not fit.
+        TypeError: for what is no layer, and arrays and options of other kinds.
+        ValueError: for layers and activations that have no equal here, classes and functions of
+            one's own, `hard_sigmoid` of Keras 2, a layer in the middle that hands on its last
+            output only, names that the layer does not take, and arrays that do not fit.
 
     Example:
         >>> import numpy as np
@@ -66,7 +66,8 @@ def keras_to_rnnjax(
     """
     read = Source(source, kind, options)
     things = [thing for spec in read.specs for thing in plan(read, spec)]
-    arrays = Arrays(FUNCTION, "source", read.named([n for thing in things for n in thing.names]))
+    named = read.named([name for thing in things for name in thing.names])
+    arrays = Arrays(FUNCTION, "source", named, dtype=dtype)
     network = Network(read, arrays)
     for thing in things:
         network.add(thing)
@@ -78,10 +79,10 @@ def keras_to_rnnjax(
     if not network.layers:
         read.refuse("source", "have a layer with something to do", "none", "give more of the model")
     if read.whole:
-        layer, params = stack(*network.layers), tuple(network.trees)
+        layer, params = stacked(FUNCTION, network.places, network.layers, network.trees)
     else:
         [layer], [params] = network.layers, network.trees
-    return Converted(layer, as_params(FUNCTION, params, dtype), arrays.finish())
+    return Converted(layer, as_params(FUNCTION, params), arrays.finish())
 
 
 def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
@@ -98,7 +99,7 @@ def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
 
     Returns:
         The arrays in the order of `get_weights()`, and as options the data of the layer, or of a
-        `Sequential` of several:
+        `Sequential` for a stack:
 
             made = keras.saving.deserialize_keras_object(options)
             made.build((None, None, in_features))  # or (None, None) for tokens
@@ -123,7 +124,7 @@ def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
     for part in reading.parts:
         written.add(part)
     report = Report(tuple(written.rows), tuple(reading.notes))
-    if len(written.layers) == 1:
+    if not reading.parts[0].name:  # no stack, which is a model there even of a single layer
         return Foreign(written.weights, written.layers[0], report)
     config = {"name": "sequential", "layers": written.layers}
     return Foreign(written.weights, data_of("Sequential", config), report)

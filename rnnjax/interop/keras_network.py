@@ -1,6 +1,6 @@
 """Layers of ours from those of Keras and their arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,16 +10,14 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.elman import ElmanParams
 from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
-from rnnjax.interop import keras_config, layouts
+from rnnjax.interop import keras_config, keras_fields, layouts
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import cell_of
-from rnnjax.interop.keras_config import CELLS, MERGES, NOISE, NUM_GATES, Source, Spec
+from rnnjax.interop.assemble import cell_of, one_layer, stacked
+from rnnjax.interop.keras_config import CELLS, FUNCTION, MERGES, NOISE, NUM_GATES, Source, Spec
 from rnnjax.interop.keras_plan import Thing, option
-from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.embedding import EmbeddingParams, embedding
 from rnnjax.sequence.layer import Layer, pointwise, recurrent
-from rnnjax.sequence.stack import stack
 
 GRU_HOW = "z, r, h to r, z, n"
 
@@ -31,8 +29,10 @@ class Network:
         self.read, self.arrays = read, arrays
         self.layers: list[Any] = []
         self.trees: list[Any] = []
+        self.places: list[str] = []  # how messages call the layers
         self.last: Spec | None = None  # the layer that handed on its last output only
         self.ended = ""  # why nothing may follow
+        self.masked = False  # whether a layer below tells which steps to skip
 
     def add(self, thing: Thing) -> None:
         """Add what a layer becomes."""
@@ -46,6 +46,7 @@ class Network:
             value = spec.config.get("mask_value", 0.0)
             where = f"where all features are {value}, whatever the layers below skip"
             self.note(spec, f"skips steps {where}; give lengths=, or mask= that is False there")
+            self.masked = True
             return
         if self.ended:
             way_out = "convert the layers up to there, and those above it by themselves"
@@ -60,6 +61,7 @@ class Network:
             layer, tree = self.pointwise(spec), ()
         self.layers.append(layer)
         self.trees.append(tree)
+        self.places.append(keras_config.place(spec.name))
 
     @property
     def target(self) -> str:
@@ -67,29 +69,46 @@ class Network:
         return f"layers_{len(self.layers)}." if self.read.whole else ""
 
     def note(self, spec: Spec, text: str) -> None:
-        """Tell what else one should know about a layer."""
-        self.arrays.notes.append(f"{spec.name or spec.class_name}: {text}")
+        """Tell what else one should know about a layer, once for both directions."""
+        note = f"{spec.name or spec.class_name}: {text}"
+        if note not in self.arrays.notes:
+            self.arrays.notes.append(note)
 
     def note_precision(self, spec: Spec) -> None:
         """Tell where Keras computes in another dtype than that of the weights."""
-        policy = spec.config.get("dtype")
-        name = policy.get("config", {}).get("name") if isinstance(policy, Mapping) else policy
-        if str(name).startswith("mixed_"):
-            compute = str(name).removeprefix("mixed_")
+        argument = f"{keras_config.place(spec.name)}.config"
+        name = keras_fields.policy_name(argument, spec.config.get("dtype"))
+        if name.startswith("mixed_"):
+            compute = name.removeprefix("mixed_")
             self.note(spec, f"computes in {compute} there; here in the dtype of weights and inputs")
+
+    def activation(self, spec: Spec, option: str = "activation") -> Callable[..., Any]:
+        """The function of JAX that a layer names, with a note where versions of Keras differ."""
+        function = self.read.activation(spec, option)
+        if function is jax.nn.hard_sigmoid and self.read.version != "3":
+            text = "is taken as that of Keras 3, of slope 1/6; that of Keras 2 has slope 0.2"
+            self.note(spec, f"{option} hard_sigmoid {text}")
+        return function
 
     def embedding(self, thing: Thing) -> tuple[Layer, Any]:
         """A table of vectors."""
-        w = self.arrays.take(thing.names[0], (None, None), target=f"{self.target}w", how="as it is")
+        w = self.arrays.take(
+            thing.names[0],
+            (thing.spec.config.get("input_dim"), thing.spec.config.get("output_dim")),
+            target=f"{self.target}w",
+            how="as it is",
+        )
         if thing.spec.config.get("mask_zero"):
             self.note(thing.spec, "skips token 0; give lengths=, or mask=(tokens != 0)")
+            self.masked = True
         return embedding(*w.shape, param_dtype=w.dtype), EmbeddingParams(w)
 
     def dense(self, thing: Thing) -> tuple[Layer, Any]:
         """A layer between or above the recurrent ones."""
-        activation = self.read.activation(thing.spec)
+        activation = self.activation(thing.spec)
         target, how = self.target, "as it is"
-        w: Any = self.arrays.take(thing.names[0], (None, None), target=f"{target}w", how=how)
+        shape = (None, thing.spec.config.get("units"))
+        w: Any = self.arrays.take(thing.names[0], shape, target=f"{target}w", how=how)
         b: Any = None
         for name in thing.names[1:]:
             b = self.arrays.take(name, (w.shape[1],), target=f"{target}b", how=how)
@@ -100,7 +119,7 @@ class Network:
     def pointwise(self, spec: Spec) -> Layer:
         """A function of the features."""
         if spec.class_name == "Activation":
-            return pointwise(self.read.activation(spec))
+            return pointwise(self.activation(spec))
         usual = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0, "axis": -1}
         unusual = {n: v for n, v in spec.config.items() if n in usual and v != usual[n]}
         if unusual:
@@ -118,7 +137,7 @@ class Network:
             self.read.refuse_layer(spec, "have a sequence to read", got, way_out)
         names = iter(thing.names)
         both = len(thing.cells) == 2
-        many = len(thing.cells[0]) > 1
+        many = thing.deep
         made = []
         for way, own in enumerate(thing.cells):
             end = f"[{way}]" if both else ""
@@ -126,24 +145,25 @@ class Network:
             made.append([self.cell(c, names, p, end) for c, p in zip(own, place, strict=True)])
         if spec.class_name not in CELLS and spec.class_name != "StackedRNNCells":
             self.ending(spec, thing)
-        cells = [cell for cell, _ in made[0]]
-        ways = [tuple(params for _, params in way) if many else way[0][1] for way in made]
-        if both:
-            inner = stack(*cells) if many else cells[0]
-            tree = jax.tree.map(lambda *leaves: np.stack(leaves), *ways)
-            return bidirectional(inner, merge=thing.merge), tree
-        if spec.class_name in CELLS:
-            return cells[0], ways[0]
         reverse = bool(spec.config.get("go_backwards"))
-        layers = [recurrent(cell, reverse=reverse) for cell in cells]
-        return (stack(*layers) if many else layers[0]), ways[0]
+        alone = both or spec.class_name in CELLS
+        ways = []
+        for way in made:
+            layers = [cell if alone else recurrent(cell, reverse=reverse) for cell, _ in way]
+            trees = [params for _, params in way]
+            within = [f"{keras_config.place(spec.name)}.cells[{k}]" for k in range(len(way))]
+            join = stacked(FUNCTION, within, layers, trees) if many else (layers[0], trees[0])
+            ways.append(join)
+        trees = [tree for _, tree in ways]
+        name = keras_config.place(spec.name)
+        return one_layer(ways[0][0], trees, thing.merge, function=FUNCTION, name=name)
 
     def cell(self, spec: Spec, names: Any, target: str, end: str) -> tuple[Cell, Any]:
         """The cell of one set of arrays, and its params."""
-        activation = self.read.activation(spec)
+        activation = self.activation(spec)
         gates: dict[str, Any] = {}
         if spec.class_name != "SimpleRNN":
-            gates["gate_activation"] = self.read.activation(spec, "recurrent_activation")
+            gates["gate_activation"] = self.activation(spec, "recurrent_activation")
         params = self.weights(spec, names, target, end)
         rates = {n: spec.config.get(n) for n in ("dropout", "recurrent_dropout")}
         for name, rate in rates.items():
@@ -186,6 +206,7 @@ class Network:
             split = 2 * w_hh.shape[0]
             b_hn = rows[1, split:]
             b = rows[0] + np.concatenate([rows[1, :split], np.zeros_like(b_hn)])
+            self.arrays.note_sum(here("b"), b)
         elif b is not None:
             b = order(b)
         return GRUParams(order(w_ih), order(w_hh), b, b_hn)
@@ -196,6 +217,9 @@ class Network:
         if told.get("stateful"):
             self.note(spec, "is stateful there; here hand the carry on yourself")
         if told.get("return_sequences"):
+            if self.masked and not thing.merge and not told.get("zero_output_for_mask"):
+                text = "at skipped steps its output is the last one again there, and 0 here"
+                self.note(spec, text)
             if told.get("go_backwards") and not thing.merge:
                 wanted = "go forwards, or return its last output alone"
                 got = "go_backwards, which leaves its outputs in the order of reading"

@@ -22,12 +22,14 @@ class Thing(NamedTuple):
         names: of its arrays, in their order.
         cells: of a recurrent one, those of each way.
         merge: of a bidirectional one.
+        deep: whether the cells of a way are a stack, be it of one.
     """
 
     spec: Spec
     names: tuple[str, ...] = ()
     cells: tuple[tuple[Spec, ...], ...] = ()
     merge: Any = ()
+    deep: bool = False
 
 
 def plan(read: Source, spec: Spec) -> list[Thing]:
@@ -66,15 +68,16 @@ def recurrent_thing(
 ) -> Thing:
     """A recurrent layer with the cells of each way."""
     cells, names = [], []
+    deep = is_deep(ways[0])
     for way, start in zip(ways, starts, strict=True):
         own = cells_of(read, way._replace(name=spec.name))
         cells.append(tuple(own))
         for k, cell in enumerate(own):
-            place = f"cells_{k}." if len(own) > 1 else ""
+            place = f"cells_{k}." if deep else ""
             begin = f"{spec.start}{start}{place}"
             names += array_names(cell, begin, ("kernel", "recurrent_kernel"))
     if len(ways) == 1:
-        return Thing(spec, tuple(names), tuple(cells))
+        return Thing(spec, tuple(names), tuple(cells), deep=deep)
     mode = spec.config.get("merge_mode", "concat")
     if mode not in MERGES:
         read.refuse_layer(spec, f"merge by one of {list(MERGES)}", repr(mode), "see Keras's manual")
@@ -82,11 +85,38 @@ def recurrent_thing(
         way_out = "exchange the two layers"
         read.refuse_layer(spec, "have a first layer that goes forwards", "go_backwards", way_out)
     same = lambda own: [(c.class_name, *(option(c, name) for name in OPTIONS)) for c in own]
-    if same(cells[0]) != same(cells[1]):
+    if same(cells[0]) != same(cells[1]) or deep != is_deep(ways[1]):
         way_out = "both directions are one cell here"
         wanted = "have the same options both ways"
         read.refuse_layer(spec, wanted, "a backward_layer of another kind", way_out)
-    return Thing(spec, tuple(names), tuple(cells), MERGES[mode])
+    check_backward(read, spec)
+    return Thing(spec, tuple(names), tuple(cells), MERGES[mode], deep)
+
+
+def is_deep(spec: Spec) -> bool:
+    """Whether a layer has a stack of cells."""
+    if spec.class_name == "RNN":
+        spec = spec.inner("cell")
+    return spec.class_name == "StackedRNNCells"
+
+
+def check_backward(read: Source, spec: Spec) -> None:
+    """Refuse a backward layer that Keras refuses, too: it would be read as another network."""
+    ahead, back = spec.inner("layer").config, spec.inner("backward_layer")
+    if not back.class_name:
+        return
+    got = [
+        f"{name}={back.config.get(name, False)}"
+        for name, wanted in (
+            ("go_backwards", True),
+            ("return_sequences", bool(ahead.get("return_sequences"))),
+        )
+        if bool(back.config.get(name)) is not wanted
+    ]
+    if got:
+        way_out = "give what get_config() of a Bidirectional returns"
+        wanted = "have a backward_layer that goes backwards and returns what the other returns"
+        read.refuse_layer(spec, wanted, ", ".join(got), way_out)
 
 
 def option(cell: Spec, name: str) -> Any:

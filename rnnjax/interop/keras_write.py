@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnjax.cells.gru import GRUParams
 from rnnjax.interop import layouts
-from rnnjax.interop.assemble import Level, Reading
+from rnnjax.interop.assemble import Level, Reading, notes_of
 from rnnjax.interop.keras_config import (
     ACTIVATIONS,
     FACTORIES,
@@ -19,7 +19,7 @@ from rnnjax.interop.keras_config import (
     linear,
 )
 from rnnjax.interop.report import Row
-from rnnjax.sequence.parts import Part, parts_of
+from rnnjax.sequence.parts import REASONS, Part, whole_parts
 
 CLASSES = {factory: name for name, factory in FACTORIES.items()}
 KINDS = (*CLASSES, "embedding", "dense", "pointwise", "bidirectional")
@@ -36,8 +36,7 @@ class Written:
 
     def add(self, part: Part) -> None:
         """Write one part of a network."""
-        whole = len(self.reading.parts) > 1
-        start = f"{layer_name(len(self.layers))}." if whole else ""
+        start = f"{layer_name(len(self.layers))}." if self.reading.parts[0].name else ""
         match part.factory:
             case "embedding":
                 made = self.embedding(part, start)
@@ -45,7 +44,7 @@ class Written:
                 made = self.dense(part, start)
             case "pointwise":
                 name = self.name_of(part, part.options["function"], "function")
-                made = data_of("Activation", {"activation": name})
+                made = data_of("Activation", {"activation": name} | self.dtype())
             case "bidirectional":
                 made = self.both_ways_of_many(part, start)
             case _:
@@ -58,10 +57,20 @@ class Written:
                 made = self.both_ways(cell, merge) if len(ways) == 2 else cell
         self.layers.append(made)
 
+    def dtype(self) -> dict[str, str]:
+        """Of a layer without weights: that of the weights below it, or else above it."""
+        told = [layer["config"].get("dtype") for layer in self.layers]
+        above = [
+            leaf.dtype.name for leaf in jax.tree.leaves([p.params for p in self.reading.parts])
+        ]
+        names = [name for name in reversed(told) if name] + above
+        return {"dtype": names[0]} if names else {}
+
     def level(self, part: Part) -> Level:
         """A recurrent part, if it is one that Keras can be."""
         if part.factory not in KINDS:
-            got, way_out = part.factory or "one of your own", "convert the other layers without it"
+            got = REASONS.get(part.factory, part.factory)
+            way_out = "convert the other layers without it"
             self.reading.refuse(part, f"be one of {list(KINDS)}", got, way_out)
         level = self.reading.level(part, tuple(CLASSES), usual=False)
         if part.reverse:
@@ -126,9 +135,10 @@ class Written:
         for k, way in enumerate(("forward.", "backward.")):
             params = jax.tree.map(lambda a, k=k: a[k], part.params)
             levels = []
-            for own in parts_of(inner, params):
+            for own in whole_parts(inner, params):
                 name = f"{part.name}.{own.name}" if part.name else own.name
                 own = own._replace(name=name)
+                self.reading.notes += [n for n in notes_of(own) if n not in self.reading.notes]
                 if own.merge is not None:
                     way_out = "stack bidirectional layers"
                     wanted = "read one way inside a bidirectional layer"

@@ -69,7 +69,7 @@ def linen_to_rnnjax(
         source, module = source.variables, source
     told = Told(gate_activation, activation)
     if not isinstance(source, list | tuple):
-        return Source(function, without_collection(source), told, tree_of).one(module, dtype)
+        return Source(function, without_collection(source), told, tree_of, dtype).one(module)
     if not source:
         _checks.refuse(function, "source", "be at least one tree", "none", "give a tree")
     modules = [None] * len(source) if module is None else module
@@ -77,7 +77,7 @@ def linen_to_rnnjax(
         wanted = f"be a list of {len(source)}, one for each tree"
         _checks.refuse(function, "module", wanted, _checks.kind(module), "or leave it out")
     trees = {str(k): without_collection(tree) for k, tree in enumerate(source)}
-    return Source(function, trees, told, tree_of).several(modules, dtype)
+    return Source(function, trees, told, tree_of, dtype).several(modules)
 
 
 def without_collection(tree: Any) -> Any:

@@ -67,11 +67,11 @@ def nnx_to_rnnjax(
     function = "nnx_to_rnnjax"
     told = Told(gate_activation, activation)
     if not isinstance(source, list | tuple):
-        return Source(function, tree_in(source), told, tree_of).one(module_of(source), dtype)
+        return Source(function, tree_in(source), told, tree_of, dtype).one(module_of(source))
     if not source:
         _checks.refuse(function, "source", "be at least one module", "none", "give a module")
     trees = {str(k): tree_in(one) for k, one in enumerate(source)}
-    return Source(function, trees, told, tree_of).several([*map(module_of, source)], dtype)
+    return Source(function, trees, told, tree_of, dtype).several([*map(module_of, source)])
 
 
 def module_of(source: Any) -> Any:

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import jax
-import jax.numpy as jnp
-
 from rnnjax import _checks
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import as_params
 from rnnjax.interop.pytorch_reading import (
     activation_of,
+    is_theirs,
     notes_of,
     read_levels,
     state_dict,
     under,
 )
+from rnnjax.interop.pytorch_writing import POINTWISE
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.embedding import EmbeddingParams, embedding
@@ -25,13 +24,6 @@ from rnnjax.sequence.stack import stack
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 NOISE = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
-POINTWISE = {
-    "ReLU": jax.nn.relu,
-    "Tanh": jnp.tanh,
-    "Sigmoid": jax.nn.sigmoid,
-    "SiLU": jax.nn.silu,
-    "Softsign": jax.nn.soft_sign,
-}
 
 
 def chain(
@@ -42,7 +34,7 @@ def chain(
         way_out = 'such as ("embed", "lstm", "head")'
         wanted, got = "be names of parts from bottom to top", _checks.kind(order)
         _checks.refuse(function, "order", wanted, got, way_out, error=TypeError)
-    model = Model(function, source, prefix, nonlinearity)
+    model = Model(function, source, prefix, nonlinearity=nonlinearity, dtype=dtype)
     for name in order:
         model.find(str(name))
     for i, name in enumerate(order):
@@ -50,18 +42,26 @@ def chain(
     if not model.layers:
         way_out = "name the recurrent module as well"
         _checks.refuse(function, "order", "name a part with weights", list(order), way_out)
-    params = as_params(function, tuple(model.trees), dtype)
+    params = as_params(function, tuple(model.trees))
     return Converted(stack(*model.layers), params, model.arrays.finish())
 
 
 class Model:
     """Layers of ours, as they come out one by one."""
 
-    def __init__(self, function: str, source: Any, prefix: str, nonlinearity: str | None):
+    def __init__(
+        self,
+        function: str,
+        source: Any,
+        prefix: str,
+        *,
+        nonlinearity: str | None,
+        dtype: Any,
+    ):
         self.function, self.nonlinearity = function, nonlinearity
         self.module = source if hasattr(source, "get_submodule") else None
         named = state_dict(source)
-        self.arrays = Arrays(function, "source", under(function, named, prefix))
+        self.arrays = Arrays(function, "source", under(function, named, prefix), dtype=dtype)
         self.prefix = prefix.rstrip(".") + "." if prefix else ""
         self.layers: list[Cell | Layer] = []
         self.trees: list[Any] = []
@@ -80,6 +80,10 @@ class Model:
         """Add what a part becomes; `above` is the name of the next one."""
         part = self.submodule(name)
         kind = type(part).__name__ if part is not None else self.kind(name, above)
+        if part is not None and not is_theirs(part):
+            got = f"a {kind} of {type(part).__module__}"
+            way_out = "give the state_dict() if its forward is the usual one"
+            self.refuse(name, "be a module of torch.nn itself", got, way_out)
         if kind in NOISE:
             rate = getattr(part, "p", "")
             self.arrays.notes.append(f"{name}: without {kind} {rate}, which is off at inference")
@@ -175,11 +179,18 @@ class Model:
         w: Any = self.arrays.take(
             f"{name}.weight", (None, None), target=f"{self.target}w", how="as it is"
         )
+        if self.module is None:
+            self.arrays.notes.append(
+                f"{name}: taken for an Embedding; arrays do not tell it from an EmbeddingBag"
+            )
         self.put(embedding(*w.shape, param_dtype=w.dtype), EmbeddingParams(w))
         self.width = w.shape[1]
 
     def linear(self, name: str) -> None:
         """A layer between or above the recurrent ones."""
+        if self.module is None and self.trees and isinstance(self.trees[-1], DenseParams):
+            note = "follows straight on a Linear; arrays do not tell of an activation between them"
+            self.arrays.notes.append(f"{name}: {note}")
         w: Any = self.arrays.take(
             f"{name}.weight", (None, self.width), target=f"{self.target}w", how="transposed"
         ).T

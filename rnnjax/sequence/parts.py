@@ -9,7 +9,20 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.cells.recipe import Recipe, recipe_of
 from rnnjax.sequence.layer import Layer, as_layer
+from rnnjax.sequence.quantized import dequantize
 
+SMALLER = " weights"  # ends the note of a part whose weights are smaller
+# What is said of parts that hardly anything else has, by factory.
+REASONS = {
+    "": "a cell or layer whose factory is unknown",
+    "projected_lstm": "projected_lstm, which projects its outputs",
+    "layer_norm_lstm": "layer_norm_lstm, which normalises inside its gates",
+    "layer_norm_gru": "layer_norm_gru, which normalises inside its gates",
+    "batch_norm_lstm": "batch_norm_lstm, which normalises inside its gates",
+    "stack": "a stack with skip connections",
+    "bidirectional": "bidirectional around more than a cell",
+    "zoneout": "zoneout with expectation=True, which mixes old and new states",
+}
 # Wrappers that do nothing without a key; `zoneout` is one unless it takes expectations.
 QUIET = ("input_dropout", "recurrent_dropout", "drop_connect", "state_noise", "zoneout")
 
@@ -41,6 +54,11 @@ class Part(NamedTuple):
         return self.recipe.factory if self.recipe else ""
 
     @property
+    def smaller(self) -> bool:
+        """Whether its weights are those of `quantize`."""
+        return any(note.endswith(SMALLER) for note in self.notes)
+
+    @property
     def directions(self) -> tuple[PyTree, ...]:
         """The params of each way."""
         return (self.params,) if self.merge is None else self.params
@@ -60,6 +78,14 @@ def parts_of(layer: Cell | Layer, params: PyTree) -> list[Part]:
     return _walk("", layer, params, ())
 
 
+def whole_parts(layer: Cell | Layer, params: PyTree) -> list[Part]:
+    """The parts, in which the weights of `quantize` are multiplied out to float32."""
+    return [
+        part._replace(params=dequantize(part.params)) if part.smaller else part
+        for part in parts_of(layer, params)
+    ]
+
+
 def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list[Part]:
     recipe = recipe_of(thing)
     options = recipe.options if recipe else {}
@@ -75,7 +101,7 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
             ]
         case "quantized":
             inner = as_layer("quantized", options["layer"])
-            return _walk(name, inner, params, (*notes, f"{options['dtype']} weights"))
+            return _walk(name, inner, params, (*notes, options["dtype"] + SMALLER))
         case "recurrent":
             cell, more = _quiet(options["cell"])
             reverse = options["reverse"]

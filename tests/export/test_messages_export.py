@@ -45,11 +45,11 @@ def own_merge(a, b):
 CELLS = {
     "a projection": no_operator(
         rnnjax.stack(rnnjax.lstm(3), rnnjax.projected_lstm(3, out_features=2)),
-        "projected_lstm, and its LSTM has no projection",
+        "projected_lstm, which projects its outputs",
         "layers_1",
     ),
     "layer norm": no_operator(
-        rnnjax.layer_norm_gru(3), "layer_norm_gru, and its GRU does not normalise"
+        rnnjax.layer_norm_gru(3), "layer_norm_gru, which normalises inside its gates"
     ),
     "an mLSTM": no_operator(rnnjax.mlstm(3), "mlstm, which is none of them"),
     "expectations": no_operator(

@@ -242,9 +242,21 @@ CASES = table(
         "directions": (
             lambda w: linen_to_rnnjax({"forward_rnn": GRU_TREE, "backward_rnn": SIMPLE_TREE}),
             VALUE,
-            "linen_to_rnnjax: `source['backward_rnn']` must be of the kind and size of "
-            "forward_rnn, got ('ElmanParams', (3, 4), (4, 4), (4,)); here both directions are one "
-            "cell; build the two layers by hand.",
+            "linen_to_rnnjax: `source['backward_rnn']` must hold two directions that "
+            "are alike, got GRUParams and ElmanParams; here both directions are one cell; build "
+            "the two layers by hand.",
+        ),
+        "activations": (
+            lambda w: linen_to_rnnjax(
+                {"forward_rnn": SIMPLE_TREE, "backward_rnn": SIMPLE_TREE},
+                module=linen.Bidirectional(
+                    linen.RNN(linen.SimpleCell(4)),
+                    linen.RNN(linen.SimpleCell(4, activation_fn=linen.relu)),
+                ),
+            ),
+            VALUE,
+            "linen_to_rnnjax: `source['backward_rnn']` must have the activations of forward_rnn, "
+            "got others; here both directions are one cell; build the two layers by hand.",
         ),
         "residual": (
             lambda w: linen_to_rnnjax(SIMPLE_TREE, module=linen.SimpleCell(4, residual=True)),
@@ -300,7 +312,7 @@ CASES = table(
             lambda w: rnnjax_to_linen(*made(rnnjax.projected_lstm(4, out_features=2))),
             VALUE,
             "rnnjax_to_linen: `layer` must be one of ['lstm', 'gru', 'mgu', 'elman'], got "
-            "projected_lstm; convert it by hand.",
+            "projected_lstm, which projects its outputs; convert it by hand.",
         ),
         "layer norm": (
             lambda w: rnnjax_to_linen(
@@ -308,7 +320,7 @@ CASES = table(
             ),
             VALUE,
             "rnnjax_to_linen: `layer.layers_1` must be one of ['lstm', 'gru', 'mgu', 'elman'], got "
-            "layer_norm_lstm; convert it by hand.",
+            "layer_norm_lstm, which normalises inside its gates; convert it by hand.",
         ),
     },
     nnx={
@@ -387,13 +399,14 @@ CASES = table(
         "directions": (
             lambda w: haiku_to_rnnjax(HAIKU, names=[("lstm", "gru")]),
             VALUE,
-            "haiku_to_rnnjax: `names` must name two modules of one kind and size beside 'lstm', "
-            "got 'gru'; choose another one.",
+            "haiku_to_rnnjax: `source['gru']` must hold two directions that are alike, got "
+            "LSTMParams and GRUParams; here both directions are one cell; build the two layers by "
+            "hand.",
         ),
         "no LSTM": (
-            lambda w: haiku_to_rnnjax({"mlp/linear": {"w": np.ones((3, 12)), "b": np.ones(12)}}),
+            lambda w: haiku_to_rnnjax({"lstm/linear": {"w": np.ones((3, 12)), "b": np.ones(12)}}),
             VALUE,
-            "haiku_to_rnnjax: `source['mlp/linear.w']` must be of an LSTM: (D + H, 4H), got (3, "
+            "haiku_to_rnnjax: `source['lstm/linear.w']` must be of an LSTM: (D + H, 4H), got (3, "
             "12); name the modules that are recurrent with names=.",
         ),
         "no GRU": (
@@ -469,9 +482,9 @@ CASES = table(
                 [(rnnjax_to_equinox(*made(rnnjax.gru(4, bias=False))).weights, EQX)]
             ),
             VALUE,
-            "equinox_to_rnnjax: `source[0]` must be a pair of cells of one kind and size, got "
-            "[('GRUParams', (3, 12), (4, 12)), ('GRUParams', (3, 12), (4, 12), (12,), (4,))]; here "
-            "both directions are one cell; build the two layers by hand.",
+            "equinox_to_rnnjax: `source[0]` must hold two directions that are alike, got b "
+            "none and float32 of shape (12,); here both directions are one cell; build the two "
+            "layers by hand.",
         ),
         "reset before": (
             lambda w: rnnjax_to_equinox(*made(rnnjax.gru(4, reset="before"))),

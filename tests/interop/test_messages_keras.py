@@ -28,12 +28,40 @@ def lstm(below=3, **config):
     return data("LSTM", arrays(below=below), **({"return_sequences": True} | config))
 
 
+def told(**options):
+    return keras_to_rnnjax(arrays(), kind="lstm", options=options)
+
+
+def model(*layers, weights=()):
+    return data("Sequential", weights, layers=list(layers))
+
+
 def both_ways(layer, **config):
     return data("Bidirectional", 2 * layer["weights"], layer=layer, **config)
 
 
 def there(layer):
     return rnnjax_to_keras(layer, random_params(layer, 3))
+
+
+class LSTM:
+    """A layer of one's own by the same name."""
+
+    get_config = get_weights = None
+
+
+class Dense:
+    """As Keras's own, which calls its function by the bare name."""
+
+    __module__ = "keras.src.layers.core.dense"
+    get_config = get_weights = None
+
+    def __init__(self, activation):
+        self.activation = activation
+
+
+def relu(x):
+    return 2 * x
 
 
 FLATTEN = (
@@ -234,6 +262,139 @@ FROM = {
         TYPE,
         "options` must be names and values, got list ['relu']; such as {'activation': 'relu'}.",
     ),
+    "hard_sigmoid of Keras 2": (
+        lambda: keras_to_rnnjax(lstm(recurrent_activation="hard_sigmoid", time_major=False)),
+        VALUE,
+        "source` must have another recurrent_activation in a model of Keras 2, got hard_sigmoid, "
+        "which has slope 0.2 there and 1/6 here and in Keras 3; train with sigmoid.",
+    ),
+    "hard_sigmoid above a layer of Keras 2": (
+        lambda: keras_to_rnnjax(
+            model(
+                data("LSTM", return_sequences=True, implementation=2),
+                data("Dense", name="head", activation="hard_sigmoid"),
+                weights=[*arrays(), zeros(4, 2), zeros(2)],
+            )
+        ),
+        VALUE,
+        "source['head']` must have another activation in a model of Keras 2, got hard_sigmoid, "
+        "which has slope 0.2 there and 1/6 here and in Keras 3; train with sigmoid.",
+    ),
+    "a mistyped option": (
+        lambda: told(recurent_activation="hard_sigmoid"),
+        VALUE,
+        "options` must have names that keras.layers.LSTM takes, got ['recurent_activation']; such "
+        "as ['activation', 'go_backwards', 'recurrent_activation', 'unit_forget_bias', 'units'].",
+    ),
+    "a merge of one direction": (
+        lambda: told(merge_mode="sum"),
+        VALUE,
+        "options['merge_mode']` must be left out for one direction, got 'sum'; give the arrays of "
+        "both directions.",
+    ),
+    "an option of another kind": (
+        lambda: told(return_sequences="yes"),
+        TYPE,
+        "options['return_sequences']` must be True or False, got str 'yes'; give what "
+        "get_config() returns.",
+    ),
+    "a class of one's own": (
+        lambda: keras_to_rnnjax(LSTM()),
+        VALUE,
+        f"source` must be of a class of Keras's own, got LSTM of {__name__}; if it computes as "
+        "one of them, give data with that class_name, config and weights.",
+    ),
+    "a function of one's own": (
+        lambda: keras_to_rnnjax(Dense(relu)),
+        VALUE,
+        f"source` must have Keras's own activation, got relu of {__name__}; no function of JAX is "
+        "known to equal it.",
+    ),
+    "data of a class of one's own": (
+        lambda: keras_to_rnnjax(
+            model({"module": None, "registered_name": "my>GRU", "class_name": "GRU", "config": {}})
+        ),
+        VALUE,
+        "source['layers_0']` must be of a class of Keras's own, got GRU, registered as 'my>GRU'; "
+        "if it computes as one of them, give data with that class_name, config and weights.",
+    ),
+    "a backward layer that goes forwards": (
+        lambda: keras_to_rnnjax(both_ways(lstm(), backward_layer=lstm(return_sequences=False))),
+        VALUE,
+        "source` must have a backward_layer that goes backwards and returns what the other "
+        "returns, got go_backwards=False, return_sequences=False; give what get_config() of a "
+        "Bidirectional returns.",
+    ),
+    "an activation that is something else": (
+        lambda: told(activation={"foo": 1}),
+        VALUE,
+        "source` must have another activation, got {'foo': 1}; no function of JAX is known to "
+        "equal it.",
+    ),
+    "a merge of another kind": (
+        lambda: keras_to_rnnjax(2 * arrays(), kind="lstm", options={"merge_mode": ["concat"]}),
+        TYPE,
+        "options['merge_mode']` must be a word or None, got list ['concat']; give what "
+        "get_config() returns.",
+    ),
+    "layers of another kind": (
+        lambda: keras_to_rnnjax(data("Sequential", layers=5)),
+        TYPE,
+        "source.config['layers']` must be a list, got int 5; give what get_config() returns.",
+    ),
+    "cells of another kind": (
+        lambda: keras_to_rnnjax([data("StackedRNNCells", cells=5)]),
+        TYPE,
+        "source['layers_0'].config['cells']` must be a list, got int 5; give what get_config() "
+        "returns.",
+    ),
+    "an inner layer of another kind": (
+        lambda: keras_to_rnnjax(data("TimeDistributed", layer=5)),
+        TYPE,
+        "source` must have names and values as its config, got int 5; give what get_config() "
+        "returns.",
+    ),
+    "weights of another kind": (
+        lambda: keras_to_rnnjax({"class_name": "LSTM", "config": {}, "weights": None}),
+        TYPE,
+        "source` must have a list of arrays as its weights, got NoneType None; give what "
+        "get_weights() returns.",
+    ),
+    "a dtype of another kind": (
+        lambda: keras_to_rnnjax(lstm(dtype={"config": None})),
+        TYPE,
+        "source.config['dtype']['config']` must be names and values, got NoneType None; give what "
+        "get_config() returns.",
+    ),
+    "directions of two widths": (
+        lambda: keras_to_rnnjax(
+            [*arrays(), *arrays(width=5)], kind="lstm", options={"merge_mode": "concat"}
+        ),
+        VALUE,
+        "source` must hold two directions that are alike, got w_ih float32 of shape (3, 16) and "
+        "float32 of shape (3, 20); here both directions are one cell; build the two layers by "
+        "hand.",
+    ),
+    "layers that do not fit": (
+        lambda: keras_to_rnnjax([lstm(), data("Dense", [zeros(9, 2), zeros(2)], name="head")]),
+        VALUE,
+        "source['head']` must read the 4 features of `source['layers_0']`, got 9; give the parts "
+        "from bottom to top.",
+    ),
+    "cells that do not fit": (
+        lambda: keras_to_rnnjax(
+            data("RNN", arrays() + arrays(below=5), cell=[data("LSTMCell"), data("LSTMCell")])
+        ),
+        VALUE,
+        "source.cells[1]` must read the 4 features of `source.cells[0]`, got 5; give the parts "
+        "from bottom to top.",
+    ),
+    "other units of a head": (
+        lambda: keras_to_rnnjax([data("Dense", [zeros(4, 7), zeros(7)], units=2)]),
+        VALUE,
+        "source['layers_0.kernel']` must have shape (any, 2), got (4, 7); give the arrays of one "
+        "network as they are.",
+    ),
     "a stranger among layers": (
         lambda: keras_to_rnnjax([lstm(), 3]),
         TYPE,
@@ -304,6 +465,7 @@ def test_notes():
         "layers_1: without dropout 0.1, which is off at inference",
         "layers_1: without recurrent_dropout 0.2, which is off at inference",
         "layers_1: is stateful there; here hand the carry on yourself",
+        "layers_1: at skipped steps its output is the last one again there, and 0 here",
         "noise: without GaussianNoise 0.3, which is off at inference",
         "layers_3: hands on its last output only; take it at the end, "
         "rnnjax.last_output(ys, lengths)",
@@ -322,6 +484,8 @@ LAYERS = {
     "cells both ways": lambda: rnnjax.bidirectional(
         rnnjax.stack(rnnjax.lstm(4), rnnjax.gru(2, reset="before")), merge=rnnjax.merge.pair
     ),
+    "a stack of one": lambda: rnnjax.stack(rnnjax.lstm(4)),
+    "a stack of one cell both ways": lambda: rnnjax.bidirectional(rnnjax.stack(rnnjax.gru(4))),
     "lstm": lambda: rnnjax.lstm(4, gate_activation=jax.nn.hard_sigmoid, activation=jnp.tanh),
 }
 
@@ -356,3 +520,46 @@ def test_a_cell_stays_a_cell():
     both = {"cells": [data("LSTMCell"), data("LSTMCell")]}
     stacked = data("StackedRNNCells", arrays() + arrays(below=4), **both)
     assert isinstance(keras_to_rnnjax(stacked).layer, rnnjax.Layer)
+
+
+def test_skipped_steps_that_are_zero_there():
+    table = data("Embedding", [zeros(9, 3)], mask_zero=True)
+    report = keras_to_rnnjax([table, lstm(zero_output_for_mask=True), both_ways(lstm(4))]).report
+    assert report.notes == ("layers_0: skips token 0; give lengths=, or mask=(tokens != 0)",)
+
+
+def test_hard_sigmoid_without_a_version():
+    notes = keras_to_rnnjax(both_ways(lstm(recurrent_activation="hard_sigmoid"))).report.notes
+    text = "is taken as that of Keras 3, of slope 1/6; that of Keras 2 has slope 0.2"
+    assert notes == (f"LSTM: recurrent_activation hard_sigmoid {text}",)
+
+
+def test_weights_are_cast_before_they_are_summed():
+    rng = np.random.default_rng(0)
+    shapes = (3, 12), (4, 12), (2, 12)
+    weights = [rng.normal(size=shape).astype(jnp.bfloat16) for shape in shapes]
+    layer, params, report = keras_to_rnnjax(weights, kind="gru", dtype="float32")
+    rows = weights[2].astype("float32")
+    z, r = np.split((rows[0] + rows[1])[:8], 2)
+    np.testing.assert_array_equal(params.b[:8], np.concatenate([r, z]))
+    assert params.b.dtype == jnp.float32 and len(report.notes) == 1
+    made = jax.eval_shape(lambda: layer.init(jax.random.key(0), 3))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(made)} == {"float32"}
+    assert keras_to_rnnjax(weights, kind="gru").report.notes[0] == (
+        'b: summed in bfloat16, which rounds; dtype="float32" sums them in that'
+    )
+
+
+def test_functions_have_the_dtype_of_the_weights():
+    layer = rnnjax.stack(jax.nn.relu, rnnjax.lstm(4, param_dtype="bfloat16"), jax.nn.relu)
+    layers = rnnjax_to_keras(layer, random_params(layer, 3)).options["config"]["layers"]
+    assert [one["config"]["dtype"] for one in layers] == ["bfloat16"] * 3
+
+
+def test_notes_of_cells_both_ways():
+    inner = rnnjax.stack(rnnjax.lstm(4), rnnjax.zoneout(rnnjax.gru(3), 0.1), dropout=0.2)
+    assert there(rnnjax.bidirectional(inner)).report.notes == (
+        "layers_0: without dropout 0.2 between layers, which is off at inference",
+        "layers_1: without dropout 0.2 between layers, which is off at inference",
+        "layers_1: without zoneout, which is off at inference",
+    )

@@ -195,7 +195,7 @@ TO = {
         lambda: there(rnnjax.projected_lstm(4, out_features=2)),
         VALUE,
         "layer` must be one of ['lstm', 'peephole_lstm', 'coupled_lstm', 'gru', 'elman'], got "
-        "projected_lstm; convert it by hand.",
+        "projected_lstm, which projects its outputs; convert it by hand.",
     ),
     "another merge": (
         lambda: there(rnnjax.bidirectional(rnnjax.gru(4), merge=rnnjax.merge.add)),

@@ -231,3 +231,41 @@ def test_model_both_ways_up_to_the_flattening():
     full.build((None, 5))
     with pytest.raises(ValueError, match="Flatten"):
         keras_to_rnnjax(full)
+
+
+def relu(x):
+    return 2 * x
+
+
+class Scaled(keras.layers.GRU):
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return 2 * super().call(sequences, initial_state, mask, training)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.Sequential([keras.layers.LSTM(4, activation=relu)]),
+        lambda: Scaled(4),
+        lambda: keras.Sequential([Scaled(4)]),
+    ],
+)
+def test_functions_and_classes_of_ones_own(make):
+    layer = make()
+    layer.build((2, 4, 3))
+    with pytest.raises(ValueError, match="Keras's own"):
+        keras_to_rnnjax(layer)
+
+
+def test_functions_in_double_precision():
+    layer = rnnjax.stack(jax.nn.relu, rnnjax.gru(4, param_dtype="float64"), jax.nn.relu)
+    params = layer.init(jax.random.key(0), 3)
+    there = rnnjax_to_keras(layer, params)
+    made = keras.saving.deserialize_keras_object(there.options)
+    made.build((None, None, 3))
+    made.set_weights(there.weights)
+    for one in made.layers:
+        in_full_precision(one)
+    xs = np.random.default_rng(1).normal(size=(5, 2, 3))
+    _, ys = layer.apply(params, xs)
+    np.testing.assert_allclose(ys, outputs(made, xs), rtol=1e-12, atol=1e-12)

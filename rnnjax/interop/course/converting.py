@@ -9,13 +9,12 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params, cell_of
+from rnnjax.interop.assemble import Reading, as_params, cell_of, stacked
 from rnnjax.interop.course.packing import NAMES, Update, pack, unpack
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.parts import Part
-from rnnjax.sequence.stack import stack
 
 BLENDS = "'new' is a = (1 - z) * a_prev + z * candidate, 'old' is z * a_prev + (1 - z) * candidate"
 
@@ -63,16 +62,19 @@ def course_to_rnnjax(
     if update is not None:
         _checks.choice(function, "update", update, ("new", "old"))
     if not isinstance(parameters, list | tuple):
-        arrays = Arrays(function, "parameters", parameters)
+        arrays = Arrays(function, "parameters", parameters, dtype=dtype)
         layer, params = read_layer(arrays, "", "", update)
-        return Converted(layer, as_params(function, params, dtype), arrays.finish())
+        return Converted(layer, as_params(function, params), arrays.finish())
     if not parameters:
         way_out = "give the weights of one"
         _checks.refuse(function, "parameters", "hold a layer", "none", way_out)
-    arrays = Arrays(function, "parameters", {str(k): one for k, one in enumerate(parameters)})
+    trees = {str(k): one for k, one in enumerate(parameters)}
+    arrays = Arrays(function, "parameters", trees, dtype=dtype)
     pairs = [read_layer(arrays, f"{k}.", f"layers_{k}.", update) for k in range(len(parameters))]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params, dtype), arrays.finish())
+    names = [f"parameters[{k}]" for k in range(len(pairs))]
+    layer, params = stacked(function, names, layers, params)
+    return Converted(layer, as_params(function, params), arrays.finish())
 
 
 def read_layer(
