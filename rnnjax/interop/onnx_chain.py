@@ -187,13 +187,14 @@ class Chain:
                 fits = sorted(perm) == order
                 return value._replace(axes=tuple(value.axes[k] for k in perm)) if fits else None
             case "Squeeze":
-                axes = self.graph.axes(node)
-                one = axes is not None and len(axes) == 1 and self.num_ways(value) == 1
+                axes = self.graph.axes(node) or []
+                one = len(axes) == 1 and self.num_ways(value) == 1
                 return self.one_way(value, axes[0], 0) if one else None
             case "Gather":
                 index = self.graph.array(node.input[1]) if node.input[1:] else None
-                one = index is not None and index.ndim == 0
-                return self.one_way(value, told.get("axis", 0), int(index)) if one else None
+                if index is None or index.ndim:
+                    return None
+                return self.one_way(value, told.get("axis", 0), int(index))
             case "Concat":
                 return self.joined(node, told.get("axis"))
             case "Reshape":
@@ -323,10 +324,11 @@ class Chain:
     def culprit(self, name: str) -> Any:
         """The lowest node above what is understood."""
         node = self.graph.maker.get(name)
-        while node is not None and node.input and node.input[0] not in self.values:
-            if node.input[0] not in self.graph.maker:
+        while node is not None and not self.values.keys() & {*node.input, *node.output}:
+            below = [one for one in node.input if one in self.graph.maker]
+            if not below:
                 break
-            node = self.graph.maker[node.input[0]]
+            node = self.graph.maker[below[0]]
         return node
 
     def refuse(self, node: Any, where: str, name: str = "") -> NoReturn:
