@@ -284,8 +284,10 @@ class Chain:
 
     def uncast(self, name: str) -> str:
         """What stands under casts."""
-        while name in self.graph.maker and self.graph.maker[name].op_type == "Cast":
-            name = self.graph.maker[name].input[0]
+        node = self.graph.maker.get(name)
+        while node is not None and node.op_type == "Cast" and node.input:
+            name = node.input[0]
+            node = self.graph.maker.get(name)
         return name
 
     def constant(self, node: Any, place: int) -> list[Any] | None:

@@ -49,7 +49,7 @@ def onnx_to_rnnjax(
     Args:
         source: arrays by the names of the operator's inputs (`W`, `R`, and if they are there `B`,
             `P`, `initial_h`, `initial_c`); or a node; or a model or graph that is a chain of such
-            nodes. The package onnx is needed only for the last two.
+            nodes, with axes laid out anew between them. The package onnx is needed only for these.
         attributes: of the operator, where `source` is arrays; those left out have ONNX's
             defaults, so `{}` is an answer. `op_type` may be among them, which is told by the
             shapes as well. None for nodes and models, which say theirs.
@@ -58,7 +58,8 @@ def onnx_to_rnnjax(
 
     Returns:
         A layer (a `stack` of a chain), its params, and the report on every array. Its outputs are
-        ONNX's with both directions concatenated.
+        ONNX's with both directions concatenated and time first; where a graph has only final
+        states as outputs, which a note says, they are those of the carry.
 
     Raises:
         ImportError: if onnx is needed and not installed.

@@ -133,6 +133,11 @@ CHAINS = {  # graph, number of operators, notes
         1,
         ("source['last']: takes sequence_lens [3, 2]; give lengths=",),
     ),
+    "lengths of nothing": (
+        lambda: graph_of([node("Cast", [], ["n"], to=6), last("X", "", "n")], ["Y"]),
+        1,
+        ("source['last']: takes sequence_lens; give lengths=",),
+    ),
     "a state that is an input": (
         lambda: graph_of([last("X", "", "", "H0")], ["Y"], more=["H0"]),
         1,
