@@ -71,9 +71,15 @@ def flat(function: str, argument: str, tree: Any) -> Named:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             inner = flat(function, argument, value)
-            found |= {f"{key}.{name}": array for name, array in inner.items()}
+            more = {f"{key}.{name}": array for name, array in inner.items()}
         else:
-            found[str(key)] = as_floats(function, f"{argument}[{str(key)!r}]", value)
+            more = {str(key): as_floats(function, f"{argument}[{str(key)!r}]", value)}
+        for name in more:
+            if name in found:
+                way_out = "its names are joined by dots: rename one of them"
+                wanted = "name every array once"
+                _checks.refuse(function, argument, wanted, f"{name!r} twice", way_out)
+        found |= more
     return found
 
 

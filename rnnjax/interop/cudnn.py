@@ -13,7 +13,6 @@ from rnnjax.interop.arrays import as_floats
 from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.merge import concatenate
 from rnnjax.sequence.stack import stack
 
 HOW = {
@@ -80,12 +79,12 @@ def cudnn_to_rnnjax(
     if dtype is not None:
         vector = vector.astype(_checks.float_dtype(function, "dtype", dtype))
     ways = 2 if bidirectional else 1
-    pieces = list(shapes(input_size, hidden_size, num_layers, ways))
-    total = sum(int(np.prod(shape)) for _, _, shape in pieces)
+    total = size_of(input_size, hidden_size, num_layers, ways)
     if vector.shape != (total,):
         way_out = "see jax.experimental.rnn.get_num_params_in_lstm"
         wanted = f"have shape ({total},) for these sizes"
         _checks.refuse(function, "weights", wanted, vector.shape, way_out)
+    pieces = list(shapes(input_size, hidden_size, num_layers, ways))
     ends = np.cumsum([int(np.prod(shape)) for _, _, shape in pieces])[:-1]
     found: dict[tuple[str, int], Any] = {}
     rows = []
@@ -105,6 +104,12 @@ def cudnn_to_rnnjax(
         trees.append(params)
     params = as_params(function, tuple(trees))
     return Converted(stack(*layers), params, Report(tuple(rows)))
+
+
+def size_of(input_size: int, hidden_size: int, num_layers: int, ways: int) -> int:
+    """The length of the vector, without going through its pieces."""
+    columns = num_layers * (hidden_size + 2) + input_size + (num_layers - 1) * ways * hidden_size
+    return ways * 4 * hidden_size * columns
 
 
 def shapes(
@@ -190,12 +195,7 @@ def check_level(reading: Reading, level: Level, first: Level) -> None:
         name = f"params.{part.name}" if part.name else "params"
         got = own.w_ih.dtype.name
         _checks.refuse(reading.function, name, "be float32", got, way_out, error=TypeError)
-    if part.reverse:
-        way_out = "make it bidirectional, or turn the sequence around yourself"
-        reading.refuse(part, "read forwards", "reverse=True", way_out)
-    if part.merge not in (None, concatenate):
-        got = getattr(part.merge, "__name__", part.merge)
-        reading.refuse(part, "concatenate its directions", got, "merge after it")
+    reading.forwards_only(part)
     same = lambda of: (len(of.directions), of.directions[0].w_hh.shape)
     if same(level) != same(first):
         wanted = f"be of one width and direction with {first.where}"

@@ -9,11 +9,9 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer
+from rnnjax.interop.assemble import Level, Reading, as_params, cell_of, one_layer, stacked
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer
-from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.stack import stack
 
 FIELDS = ("weight_ih", "weight_hh", "bias", "bias_n")
 MODULES = {"lstm": "LSTMCell", "gru": "GRUCell"}
@@ -68,7 +66,9 @@ def equinox_to_rnnjax(source: Any, *, dtype: Any = None) -> Converted:
     arrays = Arrays(function, "source", trees, dtype=dtype)
     pairs = [read_level(arrays, k, level) for k, level in enumerate(source)]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params), arrays.finish())
+    names = [f"source[{k}]" for k in range(len(pairs))]
+    layer, params = stacked(function, names, layers, params)
+    return Converted(layer, as_params(function, params), arrays.finish())
 
 
 def tree_of(level: Any) -> Any:
@@ -146,7 +146,7 @@ def rnnjax_to_equinox(layer: Cell | Layer, params: PyTree) -> Foreign:
     reading = Reading("rnnjax_to_equinox", layer, params)
     trees, options, rows = [], [], []
     for k, level in enumerate(reading.levels(tuple(MODULES))):
-        check_level(reading, level)
+        reading.forwards_only(level.part, reset="after")
         ways = []
         for way, own in enumerate(reading.without_initial(level)):
             start = "" if isinstance(layer, Cell) else f"{k}."
@@ -175,21 +175,6 @@ def options_of(level: Level) -> dict[str, Any]:
         "hidden_size": own.w_hh.shape[0],
         "use_bias": own.b is not None,
     }
-
-
-def check_level(reading: Reading, level: Level) -> None:
-    """Refuse what no cell of Equinox is."""
-    part = level.part
-    if part.reverse:
-        way_out = "make it bidirectional, or turn the sequence around yourself"
-        reading.refuse(part, "read forwards", "reverse=True", way_out)
-    if part.merge not in (None, concatenate):
-        got = getattr(part.merge, "__name__", part.merge)
-        reading.refuse(part, "concatenate its directions", got, "merge after it")
-    if part.options.get("reset") == "before":
-        reading.refuse(
-            part, "reset after the product", "reset='before'", "no weights make it equal"
-        )
 
 
 def write_cell(params: Any) -> list[tuple[str, Any, str, str]]:

@@ -10,12 +10,11 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import as_params, cell_of, check_alike, one_layer
+from rnnjax.interop.assemble import as_params, cell_of, check_alike, one_layer, stacked
 from rnnjax.interop.flax_trees import THEIRS, USUAL, Tree, read_cell
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.layer import Layer, recurrent
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.stack import stack
 
 
 class Told(NamedTuple):
@@ -46,6 +45,7 @@ class Source:
             if value is not None:
                 _checks.function(function, name, value)
         self.arrays = Arrays(function, "source", trees, dtype=dtype)
+        self.assumed: dict[str, None] = {}  # options that nobody has told, in order
 
     def one(self, module: Any) -> Converted:
         """A cell, an RNN or a Bidirectional."""
@@ -56,10 +56,16 @@ class Source:
         """A stack of them."""
         pairs = [self.level(f"{k}.", f"layers_{k}.", module) for k, module in enumerate(modules)]
         layers, params = zip(*pairs, strict=True)
-        return self.converted(stack(*layers), params)
+        names = [f"source[{k}]" for k in range(len(pairs))]
+        return self.converted(*stacked(self.function, names, layers, params))
 
     def converted(self, layer: Any, params: PyTree) -> Converted:
         """What is handed back, once all arrays are accounted for."""
+        if self.assumed:
+            said = ", ".join(self.assumed)
+            self.arrays.notes.append(
+                f"arrays alone: with Flax's own {said}, which they do not tell"
+            )
         report = self.arrays.finish()
         return Converted(layer, as_params(self.function, params), report)
 
@@ -76,6 +82,7 @@ class Source:
         if "cell" not in names:
             return self.cell(start, target, module)
         cell, params = self.cell(f"{start}cell.", target, self.inside(module, "cell", "an RNN"))
+        self.assume(module, "reverse")
         reverse = bool(getattr(module, "reverse", False))
         if reverse and not module.keep_order:
             way_out = "its outputs come in the order of reading; set keep_order=True"
@@ -99,10 +106,16 @@ class Source:
             way_out = "here both directions are one cell; build the two layers by hand"
             wanted = "have the activations of forward_rnn"
             _checks.refuse(self.function, name, wanted, "others", way_out)
+        self.assume(module, "merge_fn")
         merge = getattr(module, "merge_fn", concatenate)
         if getattr(merge, "__name__", "") == "_concatenate":  # Flax's default
             merge = concatenate
         return one_layer(cell, (forward, backward), merge)
+
+    def assume(self, module: Any, option: str) -> None:
+        """Take note of an option that has its default because there is no module."""
+        if module is None:
+            self.assumed[option] = None
 
     def inside(self, module: Any, name: str, wanted: str) -> Any:
         """A module within a module, which must be what the tree says; None where it is unknown."""
@@ -137,6 +150,8 @@ class Source:
             way_out = "leave it out"
             wanted = f"be the module's {theirs}"
             _checks.refuse(self.function, name, wanted, _checks.kind(told), way_out)
+        if told is None and theirs in tree.functions:
+            self.assume(module, theirs)
         found = said or told or USUAL[name]
         if tree.module == "MGUCell" and found is not USUAL[name]:
             way_out = "rnnjax.mgu has no other"

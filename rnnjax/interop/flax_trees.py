@@ -40,6 +40,12 @@ class Tree(NamedTuple):
     b_hn: str = ""
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """The activations that its constructor takes."""
+        usual = tuple(THEIRS.values())
+        return usual[1:] if self.module == "SimpleCell" else usual
+
+    @property
     def names(self) -> set[str]:
         """All dense layers of the cell."""
         return {*self.inputs, *self.recurrent}

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import jax
-import jax.numpy as jnp
-
 from rnnjax import _checks
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
 from rnnjax.interop.assemble import as_params
 from rnnjax.interop.pytorch_reading import (
     activation_of,
+    is_theirs,
     notes_of,
     read_levels,
     state_dict,
     under,
 )
+from rnnjax.interop.pytorch_writing import POINTWISE
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.embedding import EmbeddingParams, embedding
@@ -25,13 +24,6 @@ from rnnjax.sequence.stack import stack
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 NOISE = ("Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout")
-POINTWISE = {
-    "ReLU": jax.nn.relu,
-    "Tanh": jnp.tanh,
-    "Sigmoid": jax.nn.sigmoid,
-    "SiLU": jax.nn.silu,
-    "Softsign": jax.nn.soft_sign,
-}
 
 
 def chain(
@@ -88,6 +80,10 @@ class Model:
         """Add what a part becomes; `above` is the name of the next one."""
         part = self.submodule(name)
         kind = type(part).__name__ if part is not None else self.kind(name, above)
+        if part is not None and not is_theirs(part):
+            got = f"a {kind} of {type(part).__module__}"
+            way_out = "give the state_dict() if its forward is the usual one"
+            self.refuse(name, "be a module of torch.nn itself", got, way_out)
         if kind in NOISE:
             rate = getattr(part, "p", "")
             self.arrays.notes.append(f"{name}: without {kind} {rate}, which is off at inference")
@@ -183,11 +179,18 @@ class Model:
         w: Any = self.arrays.take(
             f"{name}.weight", (None, None), target=f"{self.target}w", how="as it is"
         )
+        if self.module is None:
+            self.arrays.notes.append(
+                f"{name}: taken for an Embedding; arrays do not tell it from an EmbeddingBag"
+            )
         self.put(embedding(*w.shape, param_dtype=w.dtype), EmbeddingParams(w))
         self.width = w.shape[1]
 
     def linear(self, name: str) -> None:
         """A layer between or above the recurrent ones."""
+        if self.module is None and self.trees and isinstance(self.trees[-1], DenseParams):
+            note = "follows straight on a Linear; arrays do not tell of an activation between them"
+            self.arrays.notes.append(f"{name}: {note}")
         w: Any = self.arrays.take(
             f"{name}.weight", (None, self.width), target=f"{self.target}w", how="transposed"
         ).T

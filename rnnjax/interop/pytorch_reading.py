@@ -20,6 +20,7 @@ from rnnjax.sequence.layer import Layer
 from rnnjax.storage.weights import load_arrays
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+MODULES = ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
 MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}  # of a module
 
 
@@ -46,6 +47,33 @@ def notes_of(module: Any, name: str = "") -> list[str]:
     return notes
 
 
+def is_theirs(module: Any) -> bool:
+    """Whether a module's class is of PyTorch itself, so that its forward is the usual one."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def check_module(function: str, source: Any, prefix: str) -> Any:
+    """The recurrent module of a source that is one, or that holds it; None for arrays and files."""
+    if not hasattr(source, "state_dict"):
+        return None
+    module, name = source, "source"
+    if prefix:
+        name = f"source[{prefix!r}]"
+        try:
+            module = source.get_submodule(prefix.rstrip("."))
+        except AttributeError:
+            return None  # whose names will be missing
+    if not is_theirs(module) or type(module).__name__ not in MODULES:
+        wanted = "be a recurrent module of torch.nn itself"
+        got = f"a {type(module).__name__} of {type(module).__module__}"
+        way_out = (
+            "give its state_dict() if its forward is the usual one, "
+            "or a whole model with prefix= or order="
+        )
+        _checks.refuse(function, name, wanted, got, way_out, error=TypeError)
+    return module
+
+
 def state_dict(source: Any) -> Any:
     """The named tensors of a module or a file; a mapping as it is."""
     if isinstance(source, str | Path):
@@ -55,6 +83,10 @@ def state_dict(source: Any) -> Any:
 
 def under(function: str, named: Any, prefix: str) -> Any:
     """The part of a state dict whose names begin with a prefix, without it."""
+    if not isinstance(prefix, str):
+        got = _checks.kind(prefix)
+        way_out = 'such as "encoder.gru"'
+        _checks.refuse(function, "prefix", "be a name", got, way_out, error=TypeError)
     if not prefix or not hasattr(named, "items"):
         return named
     start = prefix.rstrip(".") + "."

@@ -38,6 +38,22 @@ def model(**more):
     }
 
 
+class Scaled(dict):
+    """A module whose forward is its own; every part of it is such a one."""
+
+    def state_dict(self):
+        return dict(self)
+
+    def get_submodule(self, name):
+        return self
+
+
+def model_there(order):
+    layers = rnnjax.embedding(9, 3), rnnjax.lstm(4), rnnjax.lstm(4), rnnjax.dense(2)
+    layer = rnnjax.stack(*layers)
+    return rnnjax_to_torch(layer, random_params(layer, None), order=order)
+
+
 def there(layer):
     return rnnjax_to_torch(layer, random_params(layer, 3))
 
@@ -112,6 +128,37 @@ FROM = {
         VALUE,
         "dtype` must be of a dtype that JAX has switched on, got float64; call "
         'jax.config.update("jax_enable_x64", True), or give dtype="float32".',
+    ),
+    "a prefix that is none": (
+        lambda: torch_to_rnnjax(state(), prefix=5),
+        TYPE,
+        'prefix` must be a name, got int 5; such as "encoder.gru".',
+    ),
+    "a name twice": (
+        lambda: torch_to_rnnjax({"a": {"weight_ih_l0": zeros(16, 3)}, "a.weight_ih_l0": zeros(2)}),
+        VALUE,
+        "source` must name every array once, got 'a.weight_ih_l0' twice; its names are joined by "
+        "dots: rename one of them.",
+    ),
+    "a module of one's own": (
+        lambda: torch_to_rnnjax(Scaled(state())),
+        TYPE,
+        "source` must be a recurrent module of torch.nn itself, got a Scaled of "
+        f"{__name__}; give its state_dict() if its forward is the usual one, or a whole model "
+        "with prefix= or order=.",
+    ),
+    "a module of one's own within": (
+        lambda: torch_to_rnnjax(Scaled(state(start="gru.")), prefix="gru"),
+        TYPE,
+        "source['gru']` must be a recurrent module of torch.nn itself, got a Scaled of "
+        f"{__name__}; give its state_dict() if its forward is the usual one, or a whole model "
+        "with prefix= or order=.",
+    ),
+    "a module of one's own in order": (
+        lambda: torch_to_rnnjax(Scaled(state(start="gru.")), order=["gru"]),
+        VALUE,
+        "order['gru']` must be a module of torch.nn itself, got a Scaled of "
+        f"{__name__}; give the state_dict() if its forward is the usual one.",
     ),
     "one name": (
         lambda: torch_to_rnnjax(model(), order="lstm"),
@@ -199,14 +246,42 @@ TO = {
     "layers that differ": (
         lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5))),
         VALUE,
-        "layer.layers_1` must be of one kind, width and direction with layers_0, got lstm; write "
-        "each layer to a module of its own.",
+        "layer.layers_1` must be of one kind, width and direction with layers_0, got lstm; name "
+        'a module for each, such as order=("embed", "lstm", "head").',
+    ),
+    "another number of names": (
+        lambda: model_there(("embed", "head")),
+        VALUE,
+        "order` must hold 4 names or 3, got 2; the parts are embedding, lstm, lstm, dense; levels "
+        "of one module may have its name in a row.",
+    ),
+    "a name apart": (
+        lambda: model_there(("a", "lstm", "lstm", "a")),
+        VALUE,
+        "order` must name a module once, got 'a'; levels of one module stand in a row.",
+    ),
+    "one name for unlike parts": (
+        lambda: model_there(("lstm", "lstm", "lstm", "head")),
+        VALUE,
+        f"layer.layers_0` must be one of {KINDS}, got embedding; convert it by hand.",
+    ),
+    "no names": (
+        lambda: model_there("embed"),
+        TYPE,
+        "order` must be names of modules from bottom to top, got str 'embed'; such as "
+        'order=("embed", "lstm", "head").',
+    ),
+    "a function that has no module": (
+        lambda: rnnjax_to_torch(rnnjax.pointwise(jnp.sin), (), order=["sin"]),
+        VALUE,
+        "layer` must apply one of ['ReLU', 'Tanh', 'Sigmoid', 'SiLU', 'Softsign'], got the "
+        "function sin; apply it after the module.",
     ),
     "a head": (
         lambda: there(rnnjax.stack(rnnjax.lstm(4), rnnjax.dense(2))),
         VALUE,
-        "layer.layers_1` must be one of ['lstm', 'projected_lstm', 'gru', 'elman'], got dense; "
-        "convert it by hand.",
+        "layer.layers_1` must be recurrent without order=, got dense; name the modules of the "
+        'model, such as order=("embed", "lstm", "head").',
     ),
     "a stack both ways": (
         lambda: there(rnnjax.bidirectional(rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(4)))),
@@ -263,9 +338,10 @@ def test_refused(name):
     check_five_parts(message)
 
 
-class Module(dict):
+class RNN(dict):
     """A module, as far as the converter looks."""
 
+    __module__ = "torch.nn.modules.rnn"
     nonlinearity, batch_first, dropout = "relu", True, 0.25
 
     def state_dict(self):
@@ -274,14 +350,14 @@ class Module(dict):
 
 def test_a_module_that_says_otherwise():
     with pytest.raises(ValueError) as caught:
-        torch_to_rnnjax(Module(state(gates=1)), nonlinearity="tanh")
+        torch_to_rnnjax(RNN(state(gates=1)), nonlinearity="tanh")
     assert str(caught.value) == (
         "torch_to_rnnjax: `nonlinearity` must be 'relu' as in the module, got tanh; leave it out."
     )
 
 
 def test_notes():
-    assert torch_to_rnnjax(Module(state())).report.notes == (
+    assert torch_to_rnnjax(RNN(state())).report.notes == (
         "batch_first=True there; here time is first",
         "without dropout 0.25 between layers, which is off at inference",
     )
@@ -300,6 +376,82 @@ def test_a_model_from_its_names():
     linear = model(**{"embed.weight": zeros(3, 9)})
     params = torch_to_rnnjax(linear, order=ORDER).params
     assert params[0].w.shape == (9, 3) and params[0].b is None
+
+
+def test_what_arrays_do_not_tell_is_noted():
+    source = model() | {"top.weight": zeros(3, 2)}
+    assert torch_to_rnnjax(source, order=(*ORDER, "top")).report.notes == (
+        "embed: taken for an Embedding; arrays do not tell it from an EmbeddingBag",
+        "top: follows straight on a Linear; arrays do not tell of an activation between them",
+    )
+
+
+LAYERS = {
+    "embed": lambda: rnnjax.embedding(9, 3),
+    "lstm": lambda: rnnjax.bidirectional(rnnjax.lstm(4)),
+    "lstm again": lambda: rnnjax.bidirectional(rnnjax.lstm(4)),
+    "gru": lambda: rnnjax.gru(5),
+    "head": lambda: rnnjax.dense(2),
+}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("embed", "lstm", "gru", "head"),
+        ("embed", "lstm", "lstm", "gru", "head"),
+        ("net.embed", "a", "b", "c", "head"),
+    ],
+)
+def test_a_model_there_and_back(order):
+    layer = rnnjax.stack(*(make() for make in LAYERS.values()))
+    params = random_params(layer, None)
+    there = rnnjax_to_torch(layer, params, order=order)
+    names = tuple(dict.fromkeys(order))
+    assert tuple(there.options) == names
+    assert [made["module"] for made in there.options.values()] == [
+        "Embedding",
+        *["LSTM"] * (len(names) - 3),
+        "GRU",
+        "Linear",
+    ]
+    again = torch_to_rnnjax(there.weights, order=names)
+    assert jax.tree.structure(again.params) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
+    back = rnnjax_to_torch(again.layer, again.params, order=order)
+    assert back.options == there.options
+    assert list(back.weights) == list(there.weights)
+    jax.tree.map(np.testing.assert_array_equal, back.weights, there.weights)
+
+
+def test_layers_that_differ_and_activations_have_modules_of_their_own():
+    top = rnnjax.dense(2, activation=jnp.tanh, bias=False)
+    layer = rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5), rnnjax.pointwise(jax.nn.relu), top)
+    there = rnnjax_to_torch(layer, random_params(layer, 3), order=("a", "b", "act", "head", "end"))
+    assert {n: o["module"] for n, o in there.options.items()} == {
+        "a": "LSTM",
+        "b": "LSTM",
+        "act": "ReLU",
+        "head": "Linear",
+        "end": "Tanh",
+    }
+    assert there.options["head"] == {
+        "module": "Linear",
+        "in_features": 5,
+        "out_features": 2,
+        "bias": False,
+    }
+    assert {name.partition(".")[0] for name in there.weights} == {"a", "b", "head"}
+
+
+def test_arrays_that_pytorch_may_write_to():
+    for array in model_there(("embed", "lstm", "head")).weights.values():
+        assert array.flags.writeable and array.flags.c_contiguous
+
+
+def test_a_bias_that_is_made_is_noted():
+    layer = rnnjax.stack(rnnjax.lstm(4, bias=False), rnnjax.lstm(4))
+    assert there(layer).report.notes == ("layers_0: has no bias; there it is zero, and trained",)
 
 
 def test_a_file(tmp_path):

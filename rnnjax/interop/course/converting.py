@@ -9,13 +9,12 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params, cell_of
+from rnnjax.interop.assemble import Reading, as_params, cell_of, stacked
 from rnnjax.interop.course.packing import NAMES, Update, pack, unpack
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.dense import DenseParams, dense
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.parts import Part
-from rnnjax.sequence.stack import stack
 
 BLENDS = "'new' is a = (1 - z) * a_prev + z * candidate, 'old' is z * a_prev + (1 - z) * candidate"
 
@@ -73,7 +72,9 @@ def course_to_rnnjax(
     arrays = Arrays(function, "parameters", trees, dtype=dtype)
     pairs = [read_layer(arrays, f"{k}.", f"layers_{k}.", update) for k in range(len(parameters))]
     layers, params = zip(*pairs, strict=True)
-    return Converted(stack(*layers), as_params(function, params), arrays.finish())
+    names = [f"parameters[{k}]" for k in range(len(pairs))]
+    layer, params = stacked(function, names, layers, params)
+    return Converted(layer, as_params(function, params), arrays.finish())
 
 
 def read_layer(
