@@ -78,7 +78,8 @@ def to_onnx(
     """Write a network as a model of ONNX, with its native recurrent operators.
 
     Inputs are `xs`, `(T, B, D)`, or tokens `(T, B)` of int32 where the network begins with an
-    embedding, and `lengths`, `(B,)` of int32; T and B may be any size. Outputs are `ys`, zero at
+    embedding, and `lengths`, `(B,)` of int32; T may be any size, and B at least 1, as ONNX Runtime
+    crashes in its LSTM and GRU where there is no row. Outputs are `ys`, zero at
     padding, and the final carry of each recurrent part: `final_layers_0_h`, `(B, H)`, or
     `(2, B, H)` where it reads both ways. They equal those of `apply` without a key: what stands
     in the padding, NaN too, changes nothing, lengths outside 0..T are clipped, and a row of

@@ -1,8 +1,8 @@
-"""Recurrent operators in nodes and graphs of ONNX, which are read and not run."""
+"""Nodes of ONNX with their arrays and attributes, which are read and not run."""
 
 import types
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from rnnjax import _checks
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-SAME = ("Identity", "Dropout")  # which is off at inference
-STATES = (*SAME, "Squeeze", "Unsqueeze", "Concat", "Transpose", "Reshape", "Slice", "Gather")
+OWN = ("", "ai.onnx")  # domains of ONNX's own operators
+ZEROS_STAY = ("Slice", "Gather", "Squeeze", "Reshape", "Transpose", "Cast")
 
 
 class Operator(NamedTuple):
@@ -42,38 +42,6 @@ def is_graph(source: Any) -> bool:
     return hasattr(source, "graph") or (hasattr(source, "node") and hasattr(source, "initializer"))
 
 
-def attributes_of(function: str, given: Any) -> dict[str, Any]:
-    """Attributes from a mapping, with words as text."""
-    if not isinstance(given, Mapping):
-        way_out = "give names and values, {} for ONNX's defaults"
-        got = _checks.kind(given)
-        _checks.refuse(function, "attributes", "be a mapping", got, way_out, error=TypeError)
-    return {str(name): as_text(value) for name, value in given.items() if value is not None}
-
-
-def as_text(value: Any) -> Any:
-    """Bytes as text, in lists too."""
-    if isinstance(value, list | tuple):
-        return [as_text(one) for one in value]
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def operators_of(function: str, source: Any, initializers: Any) -> list[Operator]:
-    """The operators of a node, a graph or a model, from bottom to top."""
-    onnx = import_onnx(function)
-    if is_node(source):
-        named = {} if initializers is None else initializers
-        return [Graph(function, onnx, [source], named).operator(source)]
-    if initializers is not None:
-        way_out = "leave it out"
-        wanted = "be None where the graph has its own"
-        _checks.refuse(function, "initializers", wanted, _checks.describe(initializers), way_out)
-    inner = getattr(source, "graph", source)
-    named = {tensor.name: tensor for tensor in inner.initializer}
-    graph = Graph(function, onnx, list(inner.node), named)
-    return graph.chain({value.name for value in inner.input} - set(named))
-
-
 def import_onnx(function: str) -> types.ModuleType:
     """The package, or what to do about its absence."""
     try:
@@ -85,21 +53,52 @@ def import_onnx(function: str) -> types.ModuleType:
     return onnx
 
 
-class Graph:
-    """Nodes and the arrays that they name."""
+def title_of(node: Any) -> str:
+    """How messages call a node."""
+    return f"source[{node.name!r}]" if getattr(node, "name", "") else "source"
 
-    def __init__(self, function: str, onnx: Any, nodes: list[Any], named: Mapping[str, Any]):
-        self.function, self.onnx, self.nodes = function, onnx, nodes
+
+class Graph:
+    """Nodes and the arrays that they name.
+
+    Attributes:
+        nodes: in the order in which they run.
+        named: arrays, tensors or numbers by name.
+        maker: the node that makes what has a name.
+        defaults: which of the arrays are inputs too, that may be given in a run.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        onnx: Any,
+        nodes: list[Any],
+        named: Mapping[str, Any],
+        defaults: frozenset[str] = frozenset(),
+    ):
+        self.function, self.onnx, self.nodes, self.defaults = function, onnx, nodes, defaults
         self.named = dict(named)
         self.maker = {out: node for node in nodes for out in node.output if out}
+        seen: set[str] = set()
         for node in nodes:
-            if node.op_type == "Constant":
-                self.named[node.output[0]] = next(iter(self.attributes(node).values()))
+            later = [name for name in node.input if name in self.maker and name not in seen]
+            if later:
+                way_out = "onnx.checker.check_model says more"
+                self.refuse("source", "have its nodes in order", f"{later[0]!r} too late", way_out)
+            seen.update(node.output)
+            values = self.attributes(node) if node.op_type == "Constant" else {}
+            if values and node.output:
+                self.named[node.output[0]] = next(iter(values.values()))
 
     def attributes(self, node: Any) -> dict[str, Any]:
         """What a node is told."""
         get = self.onnx.helper.get_attribute_value
-        return {attribute.name: as_text(get(attribute)) for attribute in node.attribute}
+        try:
+            return {attribute.name: get(attribute) for attribute in node.attribute}
+        except ValueError:  # of a kind that is not known
+            names = [attribute.name for attribute in node.attribute]
+            way_out = "write the model anew"
+            self.refuse(title_of(node), "have attributes with values", names, way_out)
 
     def array(self, name: str) -> np.ndarray | None:
         """The array of this name; None for what is only known in a run."""
@@ -109,111 +108,112 @@ class Graph:
         if value.data_location == self.onnx.TensorProto.EXTERNAL:
             way_out = "read it with onnx.load(path), which fetches them"
             wanted = "have its arrays inside"
-            _checks.refuse(self.function, "source", wanted, f"{name!r} in another file", way_out)
-        return self.onnx.numpy_helper.to_array(value)
+            self.refuse("source", wanted, f"{name!r} in another file", way_out)
+        try:
+            return self.onnx.numpy_helper.to_array(value)
+        except (TypeError, ValueError):
+            way_out = "fetch the file anew"
+            wanted = "have as many numbers in each array as its shape says"
+            self.refuse("source", wanted, f"another number in {name!r}", way_out)
+
+    def constant(self, node: Any, place: int) -> list[Any] | None:
+        """An input as a list of numbers; None for one that is left out or known in a run only."""
+        name = node.input[place] if len(node.input) > place else ""
+        array = self.array(name)
+        return None if array is None else np.ravel(array).tolist()
+
+    def axes(self, node: Any) -> list[Any] | None:
+        """The axes of a node, an attribute in older opsets."""
+        told = self.attributes(node).get("axes")
+        return self.constant(node, 1) if told is None else list(told)
+
+    def below(self, names: list[str]) -> set[int]:
+        """The ids of all nodes that these need."""
+        found: set[int] = set()
+        left = list(names)
+        while left:
+            node = self.maker.get(left.pop())
+            if node is not None and id(node) not in found:
+                found.add(id(node))
+                left += node.input
+        return found
+
+    def check(self, node: Any) -> None:
+        """Refuse a recurrent node that is not ONNX's, or lacks what each has."""
+        domain = getattr(node, "domain", "")
+        if domain not in OWN:
+            way_out = "another domain's operator may compute something else"
+            self.refuse(f"{title_of(node)}.domain", "be ONNX's own", repr(domain), way_out)
+        if node.op_type in RECURRENT and not all([*node.input, "", "", ""][:3]):
+            way_out = "the operator needs these"
+            self.refuse(title_of(node), "have inputs X, W and R", list(node.input), way_out)
 
     def operator(self, node: Any) -> Operator:
         """A recurrent node with its arrays."""
-        title = f"source[{node.name or node.op_type!r}]" if node.name else "source"
-        arrays, notes = {}, []
+        self.check(node)
+        title = title_of(node)
+        arrays: dict[str, Any] = {}
+        notes: list[str] = []
         for name, value in zip(INPUTS, node.input, strict=False):
             if not value or name == "X":
                 continue
             if name == "sequence_lens":
-                notes.append(f"{title}: takes sequence_lens; give lengths=")
+                fixed = self.array(value)
+                numbers = "" if fixed is None else f" {fixed.tolist()}"
+                notes.append(f"{title}: takes sequence_lens{numbers}; give lengths=")
                 continue
             array = self.array(value)
-            if array is None and name.startswith("initial"):
-                notes.append(f"{title}: {name} is known in a run only; give it as the carry")
+            if name.startswith("initial"):
+                array = self.start(name, value, arrays.get("R"), (title, notes))
+                if array is not None and np.any(array):
+                    arrays[name] = array
             elif array is None:
                 way_out = "give it in initializers, or as arrays"
                 wanted = f"know the array of its input {name}"
-                _checks.refuse(self.function, title, wanted, f"only its name {value!r}", way_out)
-            elif array.any() or not name.startswith("initial"):
+                self.refuse(title, wanted, f"only its name {value!r}", way_out)
+            else:
                 arrays[name] = array
         return Operator(title, node.op_type, arrays, self.attributes(node), tuple(notes))
 
-    def chain(self, inputs: set[str]) -> list[Operator]:
-        """All operators, if each reads the one before and nothing else is computed."""
-        nodes = [node for node in self.nodes if node.op_type in RECURRENT]
-        if not nodes:
-            got = sorted({node.op_type for node in self.nodes})
-            way_out = "give the node, or its arrays"
-            _checks.refuse(self.function, "source", f"have one of {list(RECURRENT)}", got, way_out)
-        used = {id(node) for node in nodes}
-        for below, node in zip([None, *nodes], nodes, strict=False):
-            start = self.walk_down(node.input[0], below, used)
-            if start not in (inputs if below is None else below.output[:1]):
-                self.refuse_node(self.maker.get(start), f"as the input of {node.name!r}")
-            for name in node.input[4:7]:
-                self.use_all_below(name, used)
-        self.use_states({out for node in nodes for out in node.output[1:] if out}, used)
-        self.use_outputs(nodes[-1].output[0], used)
-        for node in self.nodes:
-            if id(node) not in used and node.op_type != "Constant":
-                self.refuse_node(node, "beside the recurrent operators")
-        return [self.operator(node) for node in nodes]
+    def start(self, name: str, value: str, r: Any, said: tuple[str, list[str]]) -> Any:
+        """A state that an operator begins with; None where only a run knows it."""
+        title, notes = said
+        like = (r.shape[0], 1, r.shape[-1]) if np.ndim(r) == 3 else ()
+        array, inputs = self.steady(value, like)
+        if array is None:
+            node = self.maker.get(value)
+            how = f"computed in a run, by {node.op_type}" if node else "an input of the graph"
+            notes.append(f"{title}: {name} is {how}; give it as the carry")
+        elif self.defaults.intersection(inputs):
+            notes.append(f"{title}: {name} may be given in a run there; give it as the carry")
+        return array
 
-    def walk_down(self, name: str, below: Any, used: set[int]) -> str:
-        """What stands below an input, under nodes that only lay the axes out anew."""
-        while name in self.maker and self.maker[name].op_type not in RECURRENT:
-            node = self.maker[name]
-            if not self.is_layout(node, below):
-                return name
-            used.add(id(node))
-            if node.op_type == "Reshape":
-                self.use_all_below(node.input[1], used)
-            name = node.input[0]
-        return name
+    def steady(self, name: str, like: tuple[int, ...]) -> tuple[Any, list[str]]:
+        """An array that is the same for any batch, in which it is 1, and what it comes from."""
+        array, node = self.array(name), self.maker.get(name)
+        if array is not None:
+            return array, [name]
+        if node is None or node.domain not in OWN or not node.input:
+            return None, []
+        if node.op_type == "ConstantOfShape":
+            value = self.attributes(node).get("value")
+            fill = 0.0 if value is None else self.onnx.numpy_helper.to_array(value).ravel()[0]
+            return np.full(like, fill, np.float32), []
+        array, names = self.steady(node.input[0], ())
+        match node.op_type:
+            case "Identity":
+                return array, names
+            case "Expand" if array is not None:
+                try:
+                    return np.broadcast_to(array, np.broadcast_shapes(array.shape, like)), names
+                except ValueError:  # its shape will be refused
+                    return array, names
+            case "Unsqueeze" if array is not None:
+                axes = self.axes(node)
+                return (np.expand_dims(array, axes[0]) if axes in ([0], [1]) else None), names
+        zeros = node.op_type in ZEROS_STAY and array is not None and not np.any(array)
+        return (array if zeros else None), names
 
-    def is_layout(self, node: Any, below: Any) -> bool:
-        """Whether a node only joins the directions of the operator below with its features."""
-        if node.op_type in SAME:
-            return True
-        if below is None:
-            return False
-        told = self.attributes(node)
-        if node.op_type == "Transpose":
-            return told.get("perm") == [0, 2, 1, 3]
-        if node.op_type == "Squeeze":
-            axes = told.get("axes")
-            if axes is None and len(node.input) > 1:
-                axes = self.array(node.input[1])
-            return axes is not None and list(np.ravel(axes)) == [1]
-        if node.op_type == "Reshape":
-            maker = self.maker.get(node.input[0])
-            return maker is not None and maker.op_type == "Transpose"
-        return False
-
-    def use_all_below(self, name: str, used: set[int]) -> None:
-        """Count everything that computes a state, lengths or a shape as known."""
-        node = self.maker.get(name)
-        if node is None or id(node) in used:
-            return
-        used.add(id(node))
-        for below in node.input:
-            self.use_all_below(below, used)
-
-    def use_states(self, names: set[str], used: set[int]) -> None:
-        """Count what gathers the final states as known."""
-        for node in self.nodes:
-            if node.op_type in STATES and node.input and names.intersection(node.input):
-                used.add(id(node))
-                names.update(node.output)
-
-    def use_outputs(self, name: str, used: set[int]) -> None:
-        """Count what lays out the last outputs as known."""
-        names = {name}
-        for node in self.nodes:
-            if node.input and node.input[0] in names and self.is_layout(node, node):
-                used.add(id(node))
-                names.update(node.output)
-                if node.op_type == "Reshape":
-                    self.use_all_below(node.input[1], used)
-
-    def refuse_node(self, node: Any, where: str) -> None:
-        """Say what a graph does that is no recurrent operator."""
-        got = f"{node.op_type} {node.name!r}" if node is not None else "something else"
-        way_out = "give the recurrent nodes one by one with their initializers"
-        wanted = f"have only recurrent operators in a chain, {where}"
-        _checks.refuse(self.function, "source", wanted, got, way_out)
+    def refuse(self, argument: str, wanted: str, got: Any, way_out: str) -> NoReturn:
+        """Say what is wrong with the source."""
+        _checks.refuse(self.function, argument, wanted, got, way_out)

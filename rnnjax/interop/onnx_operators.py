@@ -1,5 +1,6 @@
 """Weights of ONNX's operators LSTM, GRU and RNN."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,36 +11,17 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params, cell_of, one_layer
-from rnnjax.interop.onnx_activations import (
-    ACTIVATIONS,
-    DEFAULTS,
-    USUAL,
-    Activation,
-    by_function,
-    by_name,
-)
-from rnnjax.interop.onnx_graph import Operator, attributes_of, is_graph, is_node, operators_of
+from rnnjax.interop.assemble import Reading, as_params, cell_of, one_layer, stacked
+from rnnjax.interop.onnx_activations import USUAL, by_function
+from rnnjax.interop.onnx_attributes import KNOWN, activations, check_attributes, check_kinds, named
+from rnnjax.interop.onnx_chain import operators_of
+from rnnjax.interop.onnx_graph import Operator, is_graph, is_node
 from rnnjax.interop.onnx_layout import OPERATORS, ORDERS, activations_of, pack, unpack
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.layer import Layer, recurrent
 from rnnjax.sequence.merge import concatenate, pair
-from rnnjax.sequence.stack import stack
 
 FUNCTION = "onnx_to_rnnjax"
-ATTRIBUTES = (
-    "hidden_size",
-    "direction",
-    "activations",
-    "activation_alpha",
-    "activation_beta",
-    "clip",
-    "input_forget",
-    "linear_before_reset",
-    "layout",
-)
-DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
-KNOWN = list(dict.fromkeys(one.name for one in ACTIVATIONS))
 BOTH_WAYS = ("lstm", "peephole_lstm", "coupled_lstm", "gru", "elman")  # come back as they went
 HOW = {
     "W": ("w_ih", "transposed, gates in our order"),
@@ -67,7 +49,7 @@ def onnx_to_rnnjax(
     Args:
         source: arrays by the names of the operator's inputs (`W`, `R`, and if they are there `B`,
             `P`, `initial_h`, `initial_c`); or a node; or a model or graph that is a chain of such
-            nodes. The package onnx is needed only for the last two.
+            nodes, with axes laid out anew between them. The package onnx is needed only for these.
         attributes: of the operator, where `source` is arrays; those left out have ONNX's
             defaults, so `{}` is an answer. `op_type` may be among them, which is told by the
             shapes as well. None for nodes and models, which say theirs.
@@ -76,7 +58,8 @@ def onnx_to_rnnjax(
 
     Returns:
         A layer (a `stack` of a chain), its params, and the report on every array. Its outputs are
-        ONNX's with both directions concatenated.
+        ONNX's with both directions concatenated and time first; where a graph has only final
+        states as outputs, which a note says, they are those of the carry.
 
     Raises:
         ImportError: if onnx is needed and not installed.
@@ -99,19 +82,26 @@ def onnx_to_rnnjax(
     layers, trees, rows, notes = [], [], [], []
     for k, operator in enumerate(operators):
         target = f"layers_{k}." if len(operators) > 1 else ""
-        layer, params, report = convert(operator, target)
+        layer, params, report = convert(operator, target, dtype)
         layers.append(layer)
         trees.append(params)
         rows += report.rows
         notes += report.notes
     report = Report(tuple(rows), tuple(notes))
-    if len(layers) == 1:
-        return Converted(layers[0], as_params(FUNCTION, trees[0], dtype), report)
-    return Converted(stack(*layers), as_params(FUNCTION, tuple(trees), dtype), report)
+    layer, params = layers[0], trees[0]
+    if len(layers) > 1:
+        layer, params = stacked(FUNCTION, [one.name for one in operators], layers, trees)
+    return Converted(layer, as_params(FUNCTION, params), report)
 
 
 def read(source: Any, attributes: Any, initializers: Any) -> list[Operator]:
     """The operators of a source of any kind, from bottom to top."""
+    if isinstance(source, str | os.PathLike):
+        wanted, got = "be a model, a node or arrays", _checks.kind(source)
+        _checks.refuse(FUNCTION, "source", wanted, got, "give onnx.load(path)", error=TypeError)
+    if initializers is not None and not isinstance(initializers, Mapping):
+        way_out, got = "give names and arrays", _checks.kind(initializers)
+        _checks.refuse(FUNCTION, "initializers", "be a mapping", got, way_out, error=TypeError)
     if is_graph(source) or is_node(source):
         if attributes is not None:
             way_out = "leave it out"
@@ -122,21 +112,23 @@ def read(source: Any, attributes: Any, initializers: Any) -> list[Operator]:
         way_out = "the arrays do not tell: {} stands for ONNX's defaults"
         wanted = "be the attributes of the operator"
         _checks.refuse(FUNCTION, "attributes", wanted, None, way_out)
-    return [Operator("source", "", source, attributes_of(FUNCTION, attributes))]
+    return [Operator("source", "", source, named(FUNCTION, attributes))]
 
 
-def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
+def convert(operator: Operator, target: str, dtype: Any) -> tuple[Layer, Any, Report]:
     """The layer of one operator, its params of NumPy, and the report."""
-    arrays = Arrays(FUNCTION, operator.name, operator.arrays)
+    arrays = Arrays(FUNCTION, operator.name, operator.arrays, dtype=dtype)
     arrays.notes += operator.notes
-    op_type = operator.op_type or operator.attributes.get("op_type") or told(arrays)
-    if op_type not in ORDERS:
+    attributes = named(FUNCTION, operator.attributes)
+    said = attributes.pop("op_type", None)
+    op_type = operator.op_type or (told(arrays) if said is None else said)
+    if not isinstance(op_type, str) or op_type not in ORDERS:
         way_out = "the rest of a model has no place here"
         _checks.refuse(FUNCTION, "op_type", f"be one of {list(ORDERS)}", repr(op_type), way_out)
-    attributes = {k: v for k, v in operator.attributes.items() if k != "op_type"}
+    check_kinds(FUNCTION, operator.name, op_type, attributes)
     taken = take(arrays, op_type, attributes, target)
-    check_attributes(arrays, op_type, attributes, taken)
-    found = activations(arrays.argument, op_type, attributes, len(taken["W"]))
+    check_attributes(arrays, attributes, taken)
+    found = activations(arrays, op_type, attributes, len(taken["W"]))
     names = [one.name for one in found]
     if tuple(names) != USUAL[op_type] and ("P" in taken or attributes.get("input_forget")):
         what = "peepholes" if "P" in taken else "input_forget=1"
@@ -144,6 +136,8 @@ def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
         wanted = f"have the usual activations with {what}"
         _checks.refuse(FUNCTION, operator.name, wanted, names, way_out)
     ways = unpack(op_type, taken, attributes)
+    if "B" in taken:
+        arrays.note_sum(f"{target}b", ways[0].b)
     after = op_type == "GRU" and attributes.get("linear_before_reset")
     cell = cell_of(
         ways[0],
@@ -151,7 +145,7 @@ def convert(operator: Operator, target: str) -> tuple[Layer, Any, Report]:
         gate_activation=found[0].function if op_type != "RNN" else jax.nn.sigmoid,
         reset="after" if after or op_type != "GRU" else "before",
     )
-    layer, params = one_layer(cell, ways)
+    layer, params = one_layer(cell, ways, function=FUNCTION, name=operator.name)
     if isinstance(layer, Cell):
         layer = recurrent(layer, reverse=attributes.get("direction") == "reverse")
     return layer, params, arrays.finish()
@@ -190,6 +184,8 @@ def take(
         arrays.refuse("W", "have 1 or 2 directions", dirs, "they stand on its first axis")
     taken["R"] = one("R", (dirs, rows, None))
     width = taken["R"].shape[2]
+    if width == 0:
+        arrays.refuse("R", "have units", taken["R"].shape, "its last axis counts them")
     if rows != num_gates * width:
         wanted = f"have {num_gates} times {width} rows for {op_type}"
         arrays.refuse("W", wanted, rows, "give the W and R of one operator")
@@ -212,76 +208,6 @@ def take(
     for name in states if given else ():
         taken.setdefault(name, np.zeros_like(taken[given[0]]))
     return taken
-
-
-def check_attributes(
-    arrays: Arrays, op_type: str, attributes: dict[str, Any], taken: dict[str, np.ndarray]
-) -> None:
-    """Refuse attributes that contradict the arrays, or that no cell of ours can follow."""
-    where = lambda name: f"{arrays.argument}.{name}"
-    for name in attributes:
-        if name not in ATTRIBUTES:
-            way_out = "leave it out"
-            wanted = f"be an attribute of {op_type}"
-            _checks.refuse(FUNCTION, where(name), wanted, repr(attributes[name]), way_out)
-    dirs, _, width = taken["R"].shape
-    direction = attributes.get("direction")
-    if direction is None and dirs == 1:
-        direction = "forward"
-    if DIRECTIONS.get(direction or "") != dirs:
-        way_out = "the first axis of W counts directions"
-        wanted = f"fit {dirs} direction{'s' * (dirs > 1)}"
-        _checks.refuse(FUNCTION, where("direction"), wanted, repr(direction), way_out)
-    if attributes.get("hidden_size", width) != width:
-        wanted, got = f"be {width}, as R says", attributes["hidden_size"]
-        _checks.refuse(FUNCTION, where("hidden_size"), wanted, got, "leave it out")
-    if attributes.get("clip") is not None:
-        way_out = "our cells do not clip: export the model without"
-        _checks.refuse(FUNCTION, where("clip"), "be left out", attributes["clip"], way_out)
-    if attributes.get("input_forget"):
-        if "P" in taken:
-            way_out = "our coupled_lstm has no peepholes, and our peephole_lstm is not coupled"
-            _checks.refuse(FUNCTION, where("input_forget"), "be 0 with peepholes", 1, way_out)
-        arrays.notes.append(f"{arrays.argument}: f = 1 - i there; its weights of f are not used")
-    if attributes.get("layout"):
-        note = f"{arrays.argument}: layout=1 has the batch first; here time is first"
-        arrays.notes.append(note)
-    if ("P" in taken or attributes.get("input_forget")) and "B" not in taken:
-        arrays.notes.append(f"{arrays.argument}: b is zero, there is no B")
-
-
-def activations(
-    where: str, op_type: str, attributes: dict[str, Any], num_ways: int
-) -> list[Activation]:
-    """The activations of one direction; refuses those that we lack."""
-    refuse = lambda name, wanted, got, way_out: _checks.refuse(
-        FUNCTION, f"{where}.{name}", wanted, got, way_out
-    )
-    usual = USUAL[op_type]
-    given = [str(name) for name in attributes.get("activations") or usual * num_ways]
-    lacking = sorted({name for name in given if by_name(name) is None})
-    if lacking:
-        way_out = "no cell of ours has that function"
-        refuse("activations", f"be some of {KNOWN}", lacking, way_out)
-    every = [one for one in map(by_name, given) if one is not None]
-    if len(every) != len(usual) * num_ways:
-        wanted = f"be {len(usual) * num_ways} names"
-        refuse("activations", wanted, len(every), "see ONNX's operator")
-    first = every[: len(usual)]
-    if num_ways == 2 and every[len(usual) :] != first:
-        way_out = "both directions are one cell here"
-        refuse("activations", "be the same for both directions", given, way_out)
-    if op_type == "LSTM" and first[1] != first[2]:
-        way_out = "our lstm has one activation for both"
-        refuse("activations", "be the same for g and h", given, way_out)
-    for place, name in enumerate(("alpha", "beta")):
-        with_one = [one for one in every if getattr(one, name) is not None]
-        ours = [getattr(one, name) for one in with_one]
-        left_out = [DEFAULTS[one.name][place] for one in with_one]
-        got: list[Any] = list(attributes.get(f"activation_{name}") or left_out)
-        if len(got) != len(ours) or not np.allclose(got, ours, rtol=1e-6):
-            refuse(f"activation_{name}", f"be {ours}", got, "our functions have no other")
-    return first
 
 
 def rnnjax_to_onnx(layer: Cell | Layer, params: PyTree) -> Foreign:
@@ -328,6 +254,10 @@ def rnnjax_to_onnx(layer: Cell | Layer, params: PyTree) -> Foreign:
         wanted = f"have activations among {KNOWN}"
         reading.refuse(first, wanted, "another", "train with one of these")
     weights, attributes = pack(level.kind, level.directions, first.options, reverse=first.reverse)
+    if first.merge is pair:
+        reading.notes.append(f"{level.where}: a pair here; it comes back concatenated")
+    if first.name:
+        reading.notes.append(f"{level.where}: one level; it comes back without the stack")
     if "initial_h" in weights:
         note = f"{level.where}: expand the batch axis of the initial states to that of a run"
         reading.notes.append(note)

@@ -108,7 +108,70 @@ FROM = {
     "an attribute of one's own": (
         lambda: take(peephole=1),
         VALUE,
-        "source.peephole` must be an attribute of LSTM, got 1; leave it out.",
+        "source.peephole` must be an attribute of LSTM, got int 1; leave it out.",
+    ),
+    "another operator's attribute": (
+        lambda: take(arrays(3), input_forget=1),
+        VALUE,
+        "source.input_forget` must be an attribute of GRU, got int 1; leave it out.",
+    ),
+    "where an LSTM resets": (
+        lambda: take(linear_before_reset=0),
+        VALUE,
+        "source.linear_before_reset` must be an attribute of LSTM, got int 0; leave it out.",
+    ),
+    "a list of directions": (
+        lambda: take(direction=["forward"]),
+        TYPE,
+        "source.direction` must be a word, got list ['forward']; see ONNX's operator.",
+    ),
+    "a list of operators": (
+        lambda: take(op_type=["LSTM"]),
+        VALUE,
+        "op_type` must be one of ['LSTM', 'GRU', 'RNN'], got ['LSTM']; the rest of a model has no "
+        "place here.",
+    ),
+    "one word for activations": (
+        lambda: take(activations="Tanh"),
+        TYPE,
+        "source.activations` must be a list of words, got str 'Tanh'; see ONNX's operator.",
+    ),
+    "one slope for all": (
+        lambda: take(activations=["Elu"] * 3, activation_alpha=1.0),
+        TYPE,
+        "source.activation_alpha` must be a list of floats, got float 1.0; see ONNX's operator.",
+    ),
+    "words for slopes": (
+        lambda: take(activations=["Elu"] * 3, activation_alpha=["a"] * 3),
+        TYPE,
+        "source.activation_alpha` must be a list of floats, got list ['a', 'a', 'a']; see ONNX's "
+        "operator.",
+    ),
+    "widths in an array": (
+        lambda: take(hidden_size=np.array([4, 4])),
+        TYPE,
+        "source.hidden_size` must be a whole number, got list [4, 4]; see ONNX's operator.",
+    ),
+    "a layout of words": (
+        lambda: take(layout="NTC"),
+        TYPE,
+        "source.layout` must be 0 or 1, got str 'NTC'; see ONNX's operator.",
+    ),
+    "no units": (
+        lambda: take(arrays(width=0), op_type="LSTM"),
+        VALUE,
+        "source['R']` must have units, got (1, 0, 0); its last axis counts them.",
+    ),
+    "a path": (
+        lambda: onnx_to_rnnjax("x.onnx"),
+        TYPE,
+        "source` must be a model, a node or arrays, got str 'x.onnx'; give onnx.load(path).",
+    ),
+    "initializers of another kind": (
+        lambda: onnx_to_rnnjax(Node(), initializers=[zeros(2)]),
+        TYPE,
+        "initializers` must be a mapping, got list [array([0., 0.], dtype=float32)]; give names "
+        "and arrays.",
     ),
     "one direction of two": (
         lambda: take(direction="bidirectional"),
@@ -228,6 +291,35 @@ def test_notes():
         "source: f = 1 - i there; its weights of f are not used",
         "source: layout=1 has the batch first; here time is first",
         "source: b is zero, there is no B",
+    )
+
+
+def test_numbers_in_arrays_are_read():
+    given = take(activations=np.array(["Elu"] * 3), activation_alpha=np.ones(3, "float32"))
+    assert given.layer.recipe.options["cell"].recipe.options["activation"] is jax.nn.elu
+
+
+def test_biases_are_summed_in_the_wanted_dtype():
+    """In 16 bits the sum is rounded, and that is said."""
+    rng = np.random.default_rng(0)
+    half = {name: rng.normal(size=a.shape).astype("float16") for name, a in arrays().items()}
+    wanted = sum(np.split(half["B"][0].astype("float32"), 2))
+    whole = onnx_to_rnnjax(half, attributes={}, dtype="float32")
+    i, o, f, g = np.split(wanted, 4)
+    np.testing.assert_array_equal(whole.params.b, np.concatenate([i, f, g, o]))
+    assert whole.report.notes == () and whole.layer.init(jax.random.key(0), 3).b.dtype == "float32"
+    assert take(half).report.notes == (
+        'b: summed in float16, which rounds; dtype="float32" sums them in that',
+    )
+
+
+def test_what_comes_back_otherwise_is_noted():
+    lstm = rnnjax.lstm(4)
+    assert there(rnnjax.stack(lstm)).report.notes == (
+        "layers_0: one level; it comes back without the stack",
+    )
+    assert there(rnnjax.bidirectional(lstm, merge=rnnjax.merge.pair)).report.notes == (
+        "the layer: a pair here; it comes back concatenated",
     )
 
 

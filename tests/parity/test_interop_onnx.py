@@ -152,100 +152,15 @@ def test_two_biases_and_weights_of_an_unused_gate():
 def test_what_pytorch_writes(kind, both):
     """A chain of operators, between which axes are laid out anew."""
     torch = pytest.importorskip("torch", reason='PyTorch is missing: pip install -e ".[parity]"')
-    module = getattr(torch.nn, kind)(3, 4, num_layers=2, bidirectional=both)
+    module = getattr(torch.nn, kind)(3, 4, num_layers=2, bidirectional=both, batch_first=both)
     xs = np.random.default_rng(1).normal(size=(5, 2, 3)).astype("float32")
     file = io.BytesIO()
     torch.onnx.export(module, (torch.from_numpy(xs),), file, opset_version=17, dynamo=False)
     layer, params, report = onnx_to_rnnjax(onnx.load_from_string(file.getvalue()))
     with torch.no_grad():
         wanted, _ = module(torch.from_numpy(xs))
-    _, ys = layer.apply(params, xs)
-    np.testing.assert_allclose(ys, wanted.numpy(), rtol=1e-6, atol=1e-6)
+    swap = lambda x: np.swapaxes(x, 0, 1) if both else x
+    _, ys = layer.apply(params, swap(xs))
+    np.testing.assert_allclose(swap(ys), wanted.numpy(), rtol=1e-6, atol=1e-6)
     assert len(report.rows) == 6
-
-
-# What a graph may not do.
-
-
-def graph_of(*between, head=()):
-    """Two RNNs with nodes between them and above."""
-    make = onnx.helper.make_node
-    nodes = [make("RNN", ["X", "W", "R"], ["Y0"], name="low", hidden_size=2), *between]
-    nodes += [make("RNN", ["Z", "V", "R"], ["Y1"], name="high", hidden_size=2), *head]
-    rng = np.random.default_rng(0)
-    shapes = {"W": (1, 2, 3), "V": (1, 2, 2), "R": (1, 2, 2), "M": (2, 2)}
-    weights = [
-        onnx.numpy_helper.from_array(rng.normal(size=shape).astype("float32"), name)
-        for name, shape in shapes.items()
-    ]
-    weights.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
-    floats = onnx.TensorProto.FLOAT
-    inputs = [onnx.helper.make_tensor_value_info("X", floats, ("T", "B", 3))]
-    outputs = [onnx.helper.make_tensor_value_info(nodes[-1].output[0], floats, None)]
-    return onnx.helper.make_graph(nodes, "two", inputs, outputs, weights)
-
-
-def squeezed():
-    return onnx.helper.make_node("Squeeze", ["Y0", "one"], ["Z"], name="squeeze")
-
-
-def test_a_chain_is_read():
-    layer, params, report = onnx_to_rnnjax(graph_of(squeezed()))
-    assert [row.target for row in report.rows if row.source == "W"] == [
-        "layers_0.w_ih",
-        "layers_1.w_ih",
-    ]
-    assert layer.apply(params, np.ones((4, 2, 3), "float32"))[1].shape == (4, 2, 2)
-
-
-GRAPHS = {
-    "an activation between": (
-        lambda make: graph_of(
-            make("Squeeze", ["Y0", "one"], ["S"]), make("Relu", ["S"], ["Z"], name="relu")
-        ),
-        "source` must have only recurrent operators in a chain, as the input of 'high', got "
-        "Relu 'relu'; give the recurrent nodes one by one with their initializers.",
-    ),
-    "another layout between": (
-        lambda make: graph_of(make("Transpose", ["Y0"], ["Z"], name="turn", perm=[1, 0, 2, 3])),
-        "source` must have only recurrent operators in a chain, as the input of 'high', got "
-        "Transpose 'turn'; give the recurrent nodes one by one with their initializers.",
-    ),
-    "a head": (
-        lambda make: graph_of(squeezed(), head=[make("MatMul", ["Y1", "M"], ["O"], name="head")]),
-        "source` must have only recurrent operators in a chain, beside the recurrent operators, "
-        "got MatMul 'head'; give the recurrent nodes one by one with their initializers.",
-    ),
-    "a node without its arrays": (
-        lambda make: make("RNN", ["X", "W", "R"], ["Y"], name="low", hidden_size=2),
-        "source['low']` must know the array of its input W, got only its name 'W'; give it in "
-        "initializers, or as arrays.",
-    ),
-    "another node": (
-        lambda make: make("Relu", ["X"], ["Y"], name="relu"),
-        "op_type` must be one of ['LSTM', 'GRU', 'RNN'], got 'Relu'; the rest of a model has no "
-        "place here.",
-    ),
-    "nothing recurrent": (
-        lambda make: onnx.helper.make_graph([make("Relu", ["X"], ["Y"])], "none", [], []),
-        "source` must have one of ['LSTM', 'GRU', 'RNN'], got ['Relu']; give the node, or its "
-        "arrays.",
-    ),
-}
-
-
-@pytest.mark.parametrize("make, message", GRAPHS.values(), ids=GRAPHS)
-def test_graphs_that_do_something_else(make, message):
-    with pytest.raises(ValueError) as caught:
-        onnx_to_rnnjax(make(onnx.helper.make_node))
-    assert str(caught.value) == "onnx_to_rnnjax: `" + message
-
-
-def test_arrays_in_other_files_are_not_fetched():
-    graph = graph_of(squeezed())
-    tensor = graph.initializer[0]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/passwd")
-    with pytest.raises(ValueError, match="`source` must have its arrays inside, got 'W' in"):
-        onnx_to_rnnjax(graph)
+    assert sum("batch first" in note for note in report.notes) == 2 * both == len(report.notes)

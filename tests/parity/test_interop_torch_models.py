@@ -1,10 +1,11 @@
 """Whole models of PyTorch from one call, and modules in half precision."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.interop import torch_to_rnnjax
+from rnnjax.interop import rnnjax_to_torch, torch_to_rnnjax
 
 torch = pytest.importorskip("torch", reason='PyTorch is missing: pip install -e ".[parity]"')
 
@@ -130,3 +131,42 @@ def test_parts_that_have_no_equal(change, message):
     with pytest.raises(ValueError) as caught:
         torch_to_rnnjax(model, order=ORDER)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_goes_back_by_its_order(dtype):
+    torch.manual_seed(0)
+    model = Tagger().to(getattr(torch, dtype))
+    order = tuple(name for name in ORDER if name != "drop")
+    layer, params, _ = torch_to_rnnjax(model, order=order)
+    there = rnnjax_to_torch(layer, params, order=order)
+    assert {name: made["module"] for name, made in there.options.items()} == {
+        name: type(model.get_submodule(name)).__name__ for name in order
+    }
+    single = lambda array: torch.from_numpy(array.astype("float32")).to(getattr(torch, dtype))
+    other = Tagger().to(getattr(torch, dtype))
+    other.load_state_dict(
+        {name: single(array) for name, array in there.weights.items()}
+        if dtype == "bfloat16"
+        else {name: torch.from_numpy(array) for name, array in there.weights.items()}
+    )
+    again = torch_to_rnnjax(other, order=order)
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
+    if dtype == "float32":
+        tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 11, size=(6, 2)))
+        with torch.no_grad():
+            wanted, got = model.eval()(tokens), other.eval()(tokens)
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_module_with_a_forward_of_its_own():
+    class Scaled(torch.nn.GRU):
+        def forward(self, *args):
+            ys, last = super().forward(*args)
+            return 2 * ys, last
+
+    with pytest.raises(TypeError, match="a recurrent module of torch.nn itself, got a Scaled of"):
+        torch_to_rnnjax(Scaled(3, 4))
+    with pytest.raises(ValueError, match="a module of torch.nn itself, got a Scaled of"):
+        torch_to_rnnjax(torch.nn.Sequential(Scaled(3, 4)), order=["0"])
+    assert torch_to_rnnjax(Scaled(3, 4).state_dict()).params[0].w_ih.shape == (3, 12)
