@@ -63,22 +63,29 @@ class Arrays:
 
 def flat(function: str, argument: str, tree: Any) -> Named:
     """Nested mappings as one, names joined by dots; every leaf an array of floats."""
+    return {
+        name: as_floats(function, f"{argument}[{name!r}]", value)
+        for name, value in joined(function, argument, tree).items()
+    }
+
+
+def joined(function: str, argument: str, tree: Any) -> dict[str, Any]:
+    """Nested mappings as one, names joined by dots; each of them once."""
     if not isinstance(tree, Mapping):
         way_out = "give names and arrays, such as a state dict"
         got = _checks.kind(tree)
         _checks.refuse(function, argument, "be a mapping", got, way_out, error=TypeError)
-    found: Named = {}
+    found: dict[str, Any] = {}
     for key, value in tree.items():
+        more = {str(key): value}
         if isinstance(value, Mapping):
-            inner = flat(function, argument, value)
-            more = {f"{key}.{name}": array for name, array in inner.items()}
-        else:
-            more = {str(key): as_floats(function, f"{argument}[{str(key)!r}]", value)}
-        for name in more:
-            if name in found:
-                way_out = "its names are joined by dots: rename one of them"
-                wanted = "name every array once"
-                _checks.refuse(function, argument, wanted, f"{name!r} twice", way_out)
+            inner = joined(function, argument, value)
+            more = {f"{key}.{name}": leaf for name, leaf in inner.items()}
+        twice = [name for name in more if name in found]
+        if twice:
+            way_out = "its names are joined by dots: rename one of them"
+            wanted = "name every array once"
+            _checks.refuse(function, argument, wanted, f"{twice[0]!r} twice", way_out)
         found |= more
     return found
 

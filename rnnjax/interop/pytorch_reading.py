@@ -14,7 +14,7 @@ from rnnjax.cells.elman import ElmanParams
 from rnnjax.cells.gru import GRUParams
 from rnnjax.cells.lstm import LSTMParams
 from rnnjax.cells.projected import ProjectedLSTMParams
-from rnnjax.interop.arrays import Arrays
+from rnnjax.interop.arrays import Arrays, joined
 from rnnjax.interop.assemble import cell_of, one_layer
 from rnnjax.sequence.layer import Layer
 from rnnjax.storage.weights import load_arrays
@@ -90,6 +90,7 @@ def under(function: str, named: Any, prefix: str) -> Any:
     if not prefix or not hasattr(named, "items"):
         return named
     start = prefix.rstrip(".") + "."
+    named = joined(function, "source", named)
     part = {n.removeprefix(start): a for n, a in named.items() if n.startswith(start)}
     if not part:
         groups = sorted({n.rpartition(".")[0] for n in named if re.search(r"weight_ih(_l0)?$", n)})

@@ -140,6 +140,12 @@ FROM = {
         "source` must name every array once, got 'a.weight_ih_l0' twice; its names are joined by "
         "dots: rename one of them.",
     ),
+    "a name twice below a prefix": (
+        lambda: torch_to_rnnjax({"a": state(), "a.bias_ih_l0": zeros(2)}, prefix="a"),
+        VALUE,
+        "source` must name every array once, got 'a.bias_ih_l0' twice; its names are joined by "
+        "dots: rename one of them.",
+    ),
     "a module of one's own": (
         lambda: torch_to_rnnjax(Scaled(state())),
         TYPE,
@@ -368,6 +374,11 @@ def test_notes():
         "layers_0: the learned initial carry has no place there; give layer.init_carry(params, x) "
         "as the initial state",
     )
+
+
+def test_a_prefix_of_nested_names():
+    nested = {"net": {"gru": state(gates=3), "count": np.zeros(1, int)}}
+    assert torch_to_rnnjax(nested, prefix="net.gru").params[0].b_hn.shape == (4,)
 
 
 def test_a_model_from_its_names():
