@@ -139,17 +139,15 @@ def stacked(
     return stack(*layers), tuple(trees)
 
 
-def as_params(function: str, params: PyTree, dtype: Any = None) -> PyTree:
-    """Params of NumPy as those of JAX, in a dtype of choice; None keeps theirs."""
-    wanted = None if dtype is None else _checks.float_dtype(function, "dtype", dtype)
+def as_params(function: str, params: PyTree) -> PyTree:
+    """Params of NumPy as those of JAX, in the dtype that they have."""
 
     def leaf(array: np.ndarray) -> jax.Array:
-        to = array.dtype if wanted is None else wanted
-        if to == np.float64 and not jax.config.read("jax_enable_x64"):
+        if array.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
             way_out = 'call jax.config.update("jax_enable_x64", True), or give dtype="float32"'
             wish = "be of a dtype that JAX has switched on"
             _checks.refuse(function, "dtype", wish, "float64", way_out)
-        return jnp.asarray(array, to)
+        return jnp.asarray(array)
 
     return jax.tree.map(leaf, params)
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax.cells.projected import ProjectedLSTMParams
-from rnnjax.cells.recipe import Recipe
 from rnnjax.interop.assemble import Level, Reading
 from rnnjax.interop.pytorch_reading import ACTIVATIONS
 from rnnjax.interop.report import Row
+from rnnjax.sequence.layer import pointwise
 from rnnjax.sequence.parts import Part
 
 KINDS = ("lstm", "projected_lstm", "gru", "elman")
@@ -80,8 +80,8 @@ def units_of(part: Part) -> list[Part]:
     """A part, and the activation of a dense layer as another one, which has no weights."""
     if part.factory != "dense" or part.options["activation"] is None:
         return [part]
-    function = part.options["activation"]
-    return [part, part._replace(recipe=Recipe("pointwise", {"function": function}, None))]
+    after = pointwise(part.options["activation"])
+    return [part, part._replace(thing=after, recipe=after.recipe, params=())]
 
 
 def named(reading: Reading, units: Sequence[Part], order: list[str]) -> list[str]:
