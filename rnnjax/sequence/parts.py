@@ -25,6 +25,7 @@ class Part(NamedTuple):
         reverse: whether a cell that reads one way reads from the end.
         merge: what makes one output of both ways; None for one way.
         notes: what was left out, such as "dropout 0.2", which is off at inference.
+        small: whether the params are those of `quantize`, to be multiplied out.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part(NamedTuple):
     reverse: bool = False
     merge: Callable[[Any, Any], Any] | None = None
     notes: tuple[str, ...] = ()
+    small: bool = False
 
     @property
     def factory(self) -> str:
@@ -75,7 +77,8 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
             ]
         case "quantized":
             inner = as_layer("quantized", options["layer"])
-            return _walk(name, inner, params, (*notes, f"{options['dtype']} weights"))
+            found = _walk(name, inner, params, (*notes, f"{options['dtype']} weights"))
+            return [part._replace(small=True) for part in found]
         case "recurrent":
             cell, more = _quiet(options["cell"])
             reverse = options["reverse"]

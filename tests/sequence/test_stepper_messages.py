@@ -205,7 +205,7 @@ def test_what_native_cannot_run_by_name(no_type_checker):
     message = (
         "stepper: `method` must serve this network, but Native() cannot, got of layers_1, the "
         "library knows LSTM, GRU and Elman cells, dense layers, embeddings and activations, not "
-        "mgu with its options; use another method, or None to have one picked."
+        "mgu; use another method, or None to have one picked."
     )
     layer = rnnjax.stack(rnnjax.lstm(H), rnnjax.mgu(H))
     check_refused((lambda w: make(layer, method=rnnjax.Native()), VALUE, message))
