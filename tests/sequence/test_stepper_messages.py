@@ -43,6 +43,11 @@ def backwards(got):
     return f"stepper: `cell_or_layer` must read forwards alone, got {got}; {ONE_WAY}."
 
 
+def half_a_carry(step):
+    step(step.init_carry(), x(D))  # the shape is known
+    return step(tuple.__new__(rnnjax.LSTMCarry, [x(H)]), x(D))
+
+
 def tokens(token):
     made = make(TOKENS, None)
     return made(made.init_carry((2,)), np.array([0, token]))
@@ -101,8 +106,25 @@ STEPS = {
     "no array": (
         lambda w: step(w)(begin(w), [1.0] * D),
         TYPE,
-        "Stepper: `x` must be one array, got a list of 4; wrap numbers in jnp.asarray, or stack "
+        "Stepper: `x` must be one array, got a list of 4; wrap numbers in np.asarray, or stack "
         "the arrays.",
+    ),
+    "a number": (
+        lambda w: make(TOKENS, None)(None, 3),
+        TYPE,
+        "Stepper: `x` must be one array, got int 3; wrap numbers in np.asarray, or stack the "
+        "arrays.",
+    ),
+    "pickled": (
+        lambda w: step(w).__reduce_ex__(4),
+        TYPE,
+        "Stepper.__reduce__: `self` must stay in its process, got a request for its bytes; hand "
+        "on its layer and params by save and load, and make a stepper of them there.",
+    ),
+    "half a carry": (
+        lambda w: half_a_carry(step(w)),
+        TYPE,
+        f"Stepper: `carry` must be LSTMCarry(h, c), got a LSTMCarry of 1; {START}.",
     ),
     "integers": (
         lambda w: step(w)(begin(w), x(B, D, dtype=np.int32)),
@@ -155,6 +177,12 @@ CHUNKS = {
         VALUE,
         "Stepper.chunk: `lengths` must have shape (3,), got (1,); give one length per batch row.",
     ),
+    "a list": (
+        lambda w: step(w).chunk(begin(w), [[1.0] * D]),
+        TYPE,
+        "Stepper.chunk: `xs` must be one array, got a list of 1; wrap numbers in np.asarray, or "
+        "stack the arrays.",
+    ),
     "carry": (
         lambda w: step(w).chunk(begin(w, (2,)), x(T, B, D)),
         VALUE,
@@ -183,6 +211,12 @@ CARRIES = {
         VALUE,
         "Stepper.init_carry: `like` must be given for this layer, got None; params do not say "
         "what inputs look like: show one step of them.",
+    ),
+    "like of numbers": (
+        lambda w: step(w).init_carry(like=[1.0] * D),
+        TYPE,
+        "Stepper.init_carry: `like` must be one array, got a list of 4; wrap numbers in "
+        "np.asarray, or stack the arrays.",
     ),
     "like of another width": (
         lambda w: step(w).init_carry(like=x(B, D + 1)),
