@@ -226,8 +226,10 @@ class Plan:
         self.pack = struct.Struct(f"{8 + len(self.shapes)}q").pack
         # The leaves of a carry are one block; what is of one shape is cut into pieces sooner.
         self.even = len(set(network.widths)) == 1
-        self.block_shape = (len(self.shapes), *self.shapes[0]) if self.even else ()
-        self.starts = np.cumsum([0, *(rows * n for n in network.widths)]).tolist()
+        self.places = range(len(self.shapes))
+        starts = np.cumsum([0, *(rows * n for n in network.widths)]).tolist()
+        self.cuts = list(zip(map(slice, starts, starts[1:]), self.shapes, strict=True))
+        self.block_shape = (len(self.shapes), *self.shapes[0]) if self.even else (starts[-1],)
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether these are the leaves of a carry as the library takes them."""
@@ -251,14 +253,14 @@ class Plan:
         """
         room = self.network.take_room(self.numbers)
         y = np.empty(self.out_shape, FLOAT32)
-        block = np.empty(self.block_shape if self.even else self.starts[-1], FLOAT32)
-        words = (address(x), address(y), room.address, address(block), *map(address, leaves))
+        block = np.empty(self.block_shape, FLOAT32)
+        end = address(block) if self.shapes else 0
+        words = (address(x), address(y), room.address, end, *map(address, leaves))
         self.run_words(self.pack(*self.head, *words))
         self.network.rooms.append(room)
         if self.even:
-            return y, list(block)
-        bounds = zip(self.starts, self.starts[1:], self.shapes, strict=False)
-        return y, [block[a:b].reshape(shape) for a, b, shape in bounds]
+            return y, [block[i] for i in self.places]  # half of what `list(block)` takes
+        return y, [block[cut].reshape(shape) for cut, shape in self.cuts]
 
 
 def address(
