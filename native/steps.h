@@ -269,11 +269,17 @@ class StepRun {
     }
   }
 
-  // The vectors stand in their table as they are given; a scale belongs to a token.
+  // The vectors stand in their table as they are given; a scale belongs to a token. One without a
+  // vector, which callers refuse, is NaN and no address.
   void embed(int64_t rows, const int64_t* tokens, float* y) {
     const StepWeights& w = layer_.weights[0];
     for (int64_t r = 0; r < rows; ++r, y += h_) {
-      const int64_t first = tokens[r] * h_;
+      const int64_t token = __atomic_load_n(tokens + r, __ATOMIC_RELAXED);  // read once
+      if (token < 0 || token >= w.rows) {
+        for (int64_t i = 0; i < h_; ++i) y[i] = __builtin_nanf("");
+        continue;
+      }
+      const int64_t first = token * h_;
       if (w.stored == kFloat32) {
         __builtin_memcpy(y, static_cast<const float*>(w.values) + first, h_ * sizeof(float));
       } else if (w.stored == kBFloat16) {
@@ -282,7 +288,7 @@ class StepRun {
           __builtin_memcpy(y + i, &number, sizeof number);
         }
       } else {
-        for (int64_t i = 0; i < h_; ++i) y[i] = static_cast<const int8_t*>(w.values)[first + i] * w.scales[tokens[r]];
+        for (int64_t i = 0; i < h_; ++i) y[i] = static_cast<const int8_t*>(w.values)[first + i] * w.scales[token];
       }
     }
   }
@@ -297,6 +303,7 @@ class StepRun {
 
 // All layers, some steps at once, so that what stands between layers stays small.
 static void steps(const StepCall& call) {
+  if (!call.rows) return;
   const FlushDenormals flush;
   float* const work = call.scratch + 2 * between_numbers(call);
   for (int64_t first = 0; first < call.steps; first += kStepsTogether) {

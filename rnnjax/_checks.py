@@ -204,6 +204,8 @@ def same_structure(caller: str, argument: str, got: Any, wanted: Any, way_out: s
 def describe(tree: Any) -> str:
     """The containers of a tree in words: `LSTMCarry(h, c)`, `a tuple of 2`."""
     if hasattr(tree, "_fields"):
+        if len(tree) != len(tree._fields):  # not made by its constructor
+            return f"a {type(tree).__name__} of {len(tree)}"
         names = [n for n, v in zip(tree._fields, tree, strict=True) if v is not None]
         return f"{type(tree).__name__}({', '.join(names)})"
     if isinstance(tree, (tuple, list)):

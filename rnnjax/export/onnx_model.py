@@ -11,7 +11,7 @@ from rnnjax.export.protobuf import OPSET, check_opset, model_of
 from rnnjax.export.writing import Writer, reads_tokens
 from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.layer import Layer, as_layer
-from rnnjax.sequence.parts import SMALLER, Part
+from rnnjax.sequence.parts import Part
 
 if TYPE_CHECKING:
     import onnx
@@ -182,10 +182,7 @@ def _report(graph: Graph, parts: list[Part]) -> ONNXReport:
     """The account of a graph."""
     operators = lambda part: dict.fromkeys(n.operator for n in graph.nodes if n.part == part.name)
     rows = [ONNXPart(part.name, part.factory, tuple(operators(part))) for part in parts]
-    notes = dict.fromkeys(note for part in parts for note in part.notes)
-    smaller = "multiplied out to float32"
-    said = tuple(
-        f"{note}, {smaller if note.endswith(SMALLER) else 'left out: off at inference'}"
-        for note in notes
-    )
+    notes = [f"{note}, left out: off at inference" for part in parts for note in part.notes]
+    notes += [f"{part.small} weights, multiplied out to float32" for part in parts if part.small]
+    said = tuple(dict.fromkeys(notes))
     return ONNXReport(tuple(graph.inputs), tuple(graph.outputs), tuple(rows), said)

@@ -21,7 +21,7 @@ from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.parts import REASONS, SMALLER, Part, whole_parts
+from rnnjax.sequence.parts import REASONS, Part, whole_parts
 from rnnjax.sequence.stack import stack
 
 
@@ -179,12 +179,9 @@ class Level(NamedTuple):
 def notes_of(part: Part) -> list[str]:
     """What a part has or does that weights alone do not tell."""
     where = part.name or "the layer"
-    notes = [
-        f"{where}: {note}, multiplied out to float32"
-        if note.endswith(SMALLER)
-        else f"{where}: without {note}, which is off at inference"
-        for note in part.notes
-    ]
+    notes = [f"{where}: without {note}, which is off at inference" for note in part.notes]
+    if part.small:
+        notes.append(f"{where}: {part.small} weights, multiplied out to float32")
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(part.params)}
     for option, does in (("dtype", "computes"), ("carry_dtype", "keeps its carry")):
         wanted = part.options.get(option)

@@ -197,7 +197,12 @@ def check_params(function: str, cell_or_layer: Any, params: PyTree) -> None:
 def check_carry(function: str, carry: PyTree, like: PyTree) -> PyTree:
     """The carry as arrays; refuse containers, shapes or dtypes that are not those of `like`."""
     way_out = "start from init_carry, or hand on the carry of an earlier segment"
-    arrays = jax.tree.map(functools.partial(_checks.array, function, "carry"), carry)
+    leaves, structure = jax.tree.flatten(carry)
+    arrays = [_checks.array(function, "carry", leaf) for leaf in leaves]
+    if len(arrays) != len(jax.tree.leaves(like)):  # containers need not take so many
+        wanted, got = f"be {_checks.describe(like)}", _checks.describe(carry)
+        _checks.refuse(function, "carry", wanted, got, way_out, error=TypeError)
+    arrays = jax.tree.unflatten(structure, arrays)
     _checks.same_structure(function, "carry", arrays, like, way_out)
     pairs = zip(jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(like), strict=True)
     for (path, leaf), wanted in pairs:

@@ -30,7 +30,8 @@ class Direct:
 
     def step(self, carry: PyTree, x: Any) -> tuple[PyTree, np.ndarray] | None:
         """A step of a shape that was met before."""
-        if type(x) is not np.ndarray or x.dtype is not self.dtype or not x.flags.c_contiguous:
+        ready = type(x) is np.ndarray and x.dtype is FLOAT32 and x.flags.c_contiguous
+        if self.count is not None or not ready:
             x = self.input(x)
             if x is None:
                 return None
@@ -38,7 +39,7 @@ class Direct:
         leaves = carry if type(carry) is self.type else self.leaves(carry)
         if plan is None or leaves is None or not plan.fits(leaves) or not self.known(x):
             return None
-        y, *new = plan.step(x, leaves)
+        y, new = plan.call(x, leaves)
         return self.carry(new), y
 
     def chunk(self, carry: PyTree, xs: Any) -> tuple[PyTree, np.ndarray] | None:
@@ -49,24 +50,31 @@ class Direct:
         plan, leaves = self.chunks.get(xs.shape), self.leaves(carry)
         if plan is None or leaves is None or not plan.fits(leaves) or not self.known(xs):
             return None
-        ys, *new = plan.chunk(xs, leaves)
+        ys, new = plan.call(xs, leaves)
         return self.carry(new), ys
 
-    def checked(
-        self, carry: PyTree, x: Any, batch: tuple[int, ...], steps: int | None
-    ) -> tuple[PyTree, np.ndarray]:
-        """A step, or so many, of what the caller has found right; the shape is then known."""
-        plans = self.steps if steps is None else self.chunks
+    def checked(self, carry: PyTree, x: Any, *, steps: bool) -> tuple[PyTree, np.ndarray]:
+        """A step, or several, of what the caller has found right; the shape is then known.
+
+        Nobody else may write to tokens, or change shapes.
+        """
+        plans = self.chunks if steps else self.steps
         x = host(x, self.dtype)
         leaves = [host(leaf, FLOAT32) for leaf in jax.tree.leaves(carry)]
+        lead = x.shape if self.count is not None else x.shape[:-1]
         if len(plans) >= KEPT:
             plans.clear()
-        plan = plans[x.shape] = self.network.plan(1 if steps is None else steps, batch)
-        y, *new = plan.step(x, leaves) if steps is None else plan.chunk(x, leaves)
+        plan = self.network.plan(lead[0], lead[1:]) if steps else self.network.plan(None, lead)
+        plans[x.shape] = plan
+        y, new = plan.call(x, leaves)
         return self.carry(new), y
 
     def input(self, x: Any) -> np.ndarray | None:
-        """Inputs as the library takes them; None for those that JAX would not take for the same."""
+        """Inputs as the library takes them; None for those that JAX would not take for the same.
+
+        Tokens are addresses: they are copied before they are looked at, so that another thread
+        changes none between.
+        """
         if isinstance(x, np.generic):
             x = np.asarray(x)
         if type(x) is not np.ndarray:
@@ -76,7 +84,7 @@ class Direct:
             alike = self.count is None and jax.dtypes.canonicalize_dtype(x.dtype) == FLOAT32
             if not (whole or alike):
                 return None
-        return host(x, self.dtype)
+        return np.array(x, TOKENS, order="C") if self.count is not None else host(x, FLOAT32)
 
     def known(self, x: np.ndarray) -> bool:
         """Whether there is a vector for every token, where these are tokens."""
@@ -100,5 +108,6 @@ class Direct:
 
 def host(array: Any, dtype: Any) -> np.ndarray:
     """An array as the library takes it; the same one where it is so already."""
-    array = np.asarray(array, dtype)
+    with np.errstate(over="ignore"):  # as JAX makes infinity of large float64
+        array = np.asarray(array, dtype)
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)

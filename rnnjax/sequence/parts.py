@@ -11,7 +11,6 @@ from rnnjax.cells.recipe import Recipe, recipe_of
 from rnnjax.sequence.layer import Layer, as_layer
 from rnnjax.sequence.quantized import dequantize
 
-SMALLER = " weights"  # ends the note of a part whose weights are smaller
 # What is said of parts that hardly anything else has, by factory.
 REASONS = {
     "": "a cell or layer whose factory is unknown",
@@ -38,6 +37,7 @@ class Part(NamedTuple):
         reverse: whether a cell that reads one way reads from the end.
         merge: what makes one output of both ways; None for one way.
         notes: what was left out, such as "dropout 0.2", which is off at inference.
+        small: the dtype of weights from `quantize`, which are to be multiplied out; else None.
     """
 
     name: str
@@ -47,16 +47,12 @@ class Part(NamedTuple):
     reverse: bool = False
     merge: Callable[[Any, Any], Any] | None = None
     notes: tuple[str, ...] = ()
+    small: str | None = None
 
     @property
     def factory(self) -> str:
         """What made it; empty where that is unknown."""
         return self.recipe.factory if self.recipe else ""
-
-    @property
-    def smaller(self) -> bool:
-        """Whether its weights are those of `quantize`."""
-        return any(note.endswith(SMALLER) for note in self.notes)
 
     @property
     def directions(self) -> tuple[PyTree, ...]:
@@ -81,7 +77,7 @@ def parts_of(layer: Cell | Layer, params: PyTree) -> list[Part]:
 def whole_parts(layer: Cell | Layer, params: PyTree) -> list[Part]:
     """The parts, in which the weights of `quantize` are multiplied out to float32."""
     return [
-        part._replace(params=dequantize(part.params)) if part.smaller else part
+        part._replace(params=dequantize(part.params)) if part.small else part
         for part in parts_of(layer, params)
     ]
 
@@ -101,7 +97,8 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
             ]
         case "quantized":
             inner = as_layer("quantized", options["layer"])
-            return _walk(name, inner, params, (*notes, options["dtype"] + SMALLER))
+            found = _walk(name, inner, params, notes)
+            return [part._replace(small=options["dtype"]) for part in found]
         case "recurrent":
             cell, more = _quiet(options["cell"])
             reverse = options["reverse"]

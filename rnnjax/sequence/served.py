@@ -6,9 +6,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
-from rnnjax.cells.recipe import recipe_of
 from rnnjax.methods.native import steps
 from rnnjax.methods.native.kinds import kind_of
 from rnnjax.methods.native.library import why_not_loaded
@@ -34,36 +34,30 @@ def served(layer: Layer, params: PyTree) -> Network | str:
     if reason is not None:
         return reason
     layers: list[StepLayer] = []
-    recipe, meant = recipe_of(layer), params
-    if recipe and recipe.factory == "quantized":  # it multiplies weights out, as a step does
-        layer, meant = recipe.options["layer"], jax.eval_shape(dequantize, params)
-    for part, wide in zip(parts_of(layer, params), parts_of(layer, meant), strict=True):
+    for part in parts_of(layer, params):
         width = layers[-1].outputs if layers else None
-        found = _layer(part, wide, width)
+        found = _layer(part, width)
         if isinstance(found, str):
             return f"of {part.name}, {found}" if part.name else found
         layers.append(found)
     return Network(layers)
 
 
-def _layer(part: Part, wide: Part, width: int | None) -> StepLayer | str:
-    """One layer of the table, for inputs of this width; None where they come from outside.
-
-    `wide` is the same part with the weights that are computed with.
-    """
+def _layer(part: Part, width: int | None) -> StepLayer | str:
+    """One layer of the table, for inputs of this width; None where they come from outside."""
     of_others = {leaf.dtype for leaf in _weights(part.params)} - set(STORED)
     if of_others:
         return f"weights are in {min(map(str, of_others))}, and it knows float32 and bfloat16"
     if isinstance(part.thing, Cell):
         kind = kind_of(part.thing.form)
         if kind is None:
-            return f"{KNOWN}, not {part.factory or 'this cell'} with its options"
+            return f"{KNOWN}, not {part.factory or 'this cell'}{_with_activation(part)}"
         if not steps.fits_recurrent(kind, part.params, width):
             return MISFIT
         made = steps.recurrent(kind, part.params)
-        return _in_float32(wide, made.inputs) or made
+        return _in_float32(part, made.inputs) or made
     if part.factory == "embedding" and width is None:
-        return _in_float32(wide, None) or steps.embedding(part.params)
+        return _in_float32(part, None) or steps.embedding(part.params)
     if part.factory in ("dense", "pointwise"):
         activation = part.options["activation" if part.factory == "dense" else "function"]
         if not steps.knows(activation):
@@ -72,13 +66,21 @@ def _layer(part: Part, wide: Part, width: int | None) -> StepLayer | str:
             if not steps.fits_dense(part.params, width):
                 return MISFIT
             made = steps.dense(part.params, activation)
-            return _in_float32(wide, made.inputs) or made
+            return _in_float32(part, made.inputs) or made
         if width is not None:
             return steps.elementwise(activation, width)
         return "params do not say how wide the inputs of a function of the features are"
     return f"{KNOWN}, not {part.factory or 'this layer'}" + (
         " above another layer" if part.factory == "embedding" else ""
     )
+
+
+def _with_activation(part: Part) -> str:
+    """The option by which a cell of a known kind is another one."""
+    if part.factory != "elman":
+        return ""
+    activation = part.options["activation"]
+    return f" with activation={getattr(activation, '__name__', _checks.kind(activation))}"
 
 
 def _weights(params: PyTree) -> list[Any]:
@@ -91,6 +93,8 @@ def _weights(params: PyTree) -> list[Any]:
 def _in_float32(part: Part, width: int | None) -> str | None:
     """Why not, where a layer computes in another dtype than float32 on inputs in float32."""
     struct, params = jax.ShapeDtypeStruct, part.params
+    if part.small:  # the library multiplies weights out, as a step does
+        params = jax.eval_shape(dequantize, params)
     if isinstance(part.thing, Cell):
         x = struct((width,), jnp.float32)
         made = [jax.eval_shape(f, params, x) for f in (part.thing.project, part.thing.init_carry)]

@@ -1,6 +1,6 @@
 """Streams: a network one step, or one chunk, at a time."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.core
@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
-from rnnjax.cells.base import Cell, InputSpec, program
+from rnnjax.cells.base import ANY_INPUT, Cell, InputSpec, program
 from rnnjax.methods.base import Method
 from rnnjax.methods.choice import check_method
 from rnnjax.methods.native import Native
@@ -21,7 +21,6 @@ from rnnjax.sequence.arguments import (
     check_params,
     check_sequence,
     check_step,
-    check_tokens,
 )
 from rnnjax.sequence.direct import Direct
 from rnnjax.sequence.layer import Layer, as_layer
@@ -149,6 +148,18 @@ class Stepper:
     def __repr__(self) -> str:
         return f"Stepper({self.layer.name}, method={self.method}: {self.reason})"
 
+    def __copy__(self) -> "Stepper":
+        return self  # which never changes
+
+    def __deepcopy__(self, memo: Any) -> "Stepper":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        way_out = "hand on its layer and params by save and load, and make a stepper of them there"
+        got = "a request for its bytes"
+        wanted = "stay in its process"
+        _checks.refuse("Stepper.__reduce__", "self", wanted, got, way_out, error=TypeError)
+
     def __call__(self, carry: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
         """Take one step.
 
@@ -167,13 +178,13 @@ class Stepper:
             done = self._direct.step(carry, x)
             if done is not None:
                 return done
-        arrays, batch = check_step("Stepper", self._spec, x)
+        x = self._own("Stepper", "x", x)
+        arrays, _ = check_step("Stepper", self._spec, x)
         checked = check_carry("Stepper", carry, self._carry_like(arrays))
         if not self._on_host(carry, x):
             return self._one(self.params, checked, arrays)
         if self._direct is not None and _served(arrays):
-            self._check_tokens("Stepper", "x", x)
-            return self._direct.checked(carry, x, batch, None)
+            return self._direct.checked(checked, arrays, steps=False)
         return _to_numpy(self._one(self.params, checked, arrays))
 
     def chunk(
@@ -211,17 +222,15 @@ class Stepper:
             if done is not None:
                 return done
         function = "Stepper.chunk"
+        xs = self._own(function, "xs", xs)
         options: Any = {"lengths": lengths, "mask": mask, "resets": resets}
         sequence = check_sequence(function, self._spec, xs, **options)
         like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), sequence.xs)
         checked = check_carry(function, carry, self._carry_like(like))
         if not self._on_host(carry, xs, options):
             return self._many(self.params, checked, sequence)
-        if self._direct is not None and plain and _served(sequence.xs):
-            steps, *batch = sequence.xs.shape[: sequence.xs.ndim - len(self._spec.shape)]
-            if steps:
-                self._check_tokens(function, "xs", xs)
-                return self._direct.checked(carry, xs, tuple(batch), steps)
+        if self._direct is not None and plain and _served(sequence.xs) and len(sequence.xs):
+            return self._direct.checked(checked, sequence.xs, steps=True)
         return _to_numpy(self._many(self.params, checked, sequence))
 
     def init_carry(self, batch: tuple[int, ...] = (), *, like: PyTree = None) -> PyTree:
@@ -246,6 +255,7 @@ class Stepper:
         elif batch != ():
             way_out = "like has batch axes of its own"
             _checks.refuse(function, "batch", "be left out where like is given", batch, way_out)
+        like = self._own(function, "like", like)
         arrays, _ = check_step(function, self._spec, like, argument="like")
         carry = self.layer.init_carry(self.params, arrays)
         return _to_numpy(carry) if self._on_host(like) else carry
@@ -254,14 +264,14 @@ class Stepper:
         """The abstract carry for one step's inputs, which may be abstract."""
         leaves, structure = jax.tree.flatten(x)
         key = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
-        if key not in self._carries:
+        carry = self._carries.get(key)  # which another thread may empty
+        if carry is None:
             struct = [jax.ShapeDtypeStruct(*shape_and_dtype) for shape_and_dtype in key[1:]]
             if len(self._carries) >= KEPT:
                 self._carries.clear()
-            self._carries[key] = jax.eval_shape(
-                self._fresh, self.params, jax.tree.unflatten(structure, struct)
-            )
-        return self._carries[key]
+            like = jax.tree.unflatten(structure, struct)
+            carry = self._carries[key] = jax.eval_shape(self._fresh, self.params, like)
+        return carry
 
     def _fresh(self, params: PyTree, x: PyTree) -> PyTree:
         no_steps = jax.tree.map(lambda a: jnp.zeros((0, *a.shape), a.dtype), x)
@@ -269,10 +279,21 @@ class Stepper:
             0
         ]
 
-    def _check_tokens(self, function: str, argument: str, tokens: Any) -> None:
-        """Those of NumPy before JAX has cut them to 32 bits: they are addresses."""
-        if self._direct is not None and self._direct.count is not None:
-            check_tokens(function, argument, tokens, None, self._direct.count)
+    def _own(self, function: str, argument: str, x: PyTree) -> PyTree:
+        """Inputs of NumPy that no other thread changes while they are looked at.
+
+        Numbers alone are refused here: the advice of others, jnp.asarray, leads past the library.
+        """
+        one = isinstance(self._spec, InputSpec) and self._spec is not ANY_INPUT
+        if one and not hasattr(x, "shape"):
+            got, way_out = _checks.describe(x), "wrap numbers in np.asarray, or stack the arrays"
+            _checks.refuse(function, argument, "be one array", got, way_out, error=TypeError)
+        if self._direct is None or not isinstance(x, (np.ndarray, np.generic)):
+            return x
+        if self._direct.count is not None:
+            return np.array(x)
+        own = self._direct.input(x)
+        return x if own is None else own
 
     def _on_host(self, *trees: PyTree) -> bool:
         """Whether no array is JAX's, and no param is traced."""

@@ -50,7 +50,7 @@ def test_stored_weights_mean_their_floats(name, stored, instructions):
         xs = np.array(registry.inputs(18, rows, D))
         leaves = [np.zeros((rows, hidden), np.float32)] * (2 if name == "lstm" else 1)
         network = steps.Network([steps.recurrent(kind_of(cell.form), kept)])
-        ys, *new = network.plan(18, (rows,)).chunk(xs, leaves)
+        ys, new = network.plan(18, (rows,)).call(xs, leaves)
         carry, wanted = testing.reference_unroll(registry.CELLS[name].oracle, meant, xs)
         np.testing.assert_allclose(ys, wanted, rtol=2e-6, atol=1e-6)
         for got, want in zip(new, carry, strict=True):
@@ -73,11 +73,20 @@ def test_vectors_and_dense_layers(stored, activation):
         steps.dense(rnnjax.DenseParams(w, b), activation),
     ]
     tokens = rng.integers(0, 9, size=(20, 3))
-    [ys] = steps.Network(layers).plan(20, (3,)).chunk(tokens, [])
+    ys, _ = steps.Network(layers).plan(20, (3,)).call(tokens, [])
     apply = activation or (lambda a: a)
     below = np.asarray(apply(jnp.asarray(vectors)[tokens]))
     wanted = apply(jnp.asarray(below @ np.asarray(meaning(w)) + b))
     np.testing.assert_allclose(ys, wanted, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_token_without_a_vector_reads_no_memory(stored, instructions):
+    table = STORED[stored][0](jnp.ones((5, 5)))
+    network = steps.Network([steps.embedding(rnnjax.EmbeddingParams(table))])
+    tokens = np.array([4, 5, -1, 2**50, -(2**62), 0])
+    ys, _ = network.plan(6, ()).call(tokens, [])
+    np.testing.assert_allclose(ys[:, 0], [1, *[np.nan] * 4, 1], rtol=1e-6)
 
 
 def test_nan_goes_on_and_stays_in_its_row():
@@ -85,7 +94,7 @@ def test_nan_goes_on_and_stays_in_its_row():
     network = steps.Network([steps.recurrent(kind_of(cell.form), params)])
     xs = np.array(registry.inputs(1, 5, D))
     xs[0, 2, 3] = np.nan
-    ys, *_ = network.plan(1, (5,)).chunk(xs, [np.zeros((5, 20), np.float32)] * 2)
+    ys, _ = network.plan(1, (5,)).call(xs, [np.zeros((5, 20), np.float32)] * 2)
     assert np.isnan(ys[0, 2]).all() and np.isfinite(np.delete(ys[0], 2, axis=0)).all()
 
 

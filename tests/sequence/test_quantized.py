@@ -97,7 +97,7 @@ def test_the_layer_draws_and_is_seen_through():
     jax.tree.map(np.testing.assert_array_equal, params, wanted)
     parts = parts_of(layer, params)
     assert [part.factory for part in parts] == ["embedding", "lstm", "gru", "dense"]
-    assert parts[2].notes == ("int8 weights",)
+    assert [part.small for part in parts] == ["int8"] * 4
     assert parts[1].directions[1].w_hh.values.shape == (5, 20)
 
 

@@ -150,7 +150,7 @@ def test_what_is_said_of_the_path():
         (rnnjax.stack(jax.nn.relu, rnnjax.gru(3)), D, "of layers_0, params do not say"),
         (rnnjax.lstm(3, dtype=jnp.bfloat16), D, "it computes in float32, and here is bfloat16"),
         (rnnjax.gru(3, param_dtype=jnp.float16), D, "weights are in float16"),
-        (rnnjax.elman(3, activation=jax.nn.softplus), D, "the library knows LSTM"),
+        (rnnjax.elman(3, activation=jax.nn.softplus), D, "not elman with activation=softplus"),
         (rnnjax.zoneout(rnnjax.lstm(3), 0.1, expectation=True), D, "not zoneout"),
         (rnnjax.stack(rnnjax.lstm(3), skip=rnnjax.merge.concatenate), D, "not stack"),
         (rnnjax.lstm(3)._replace(form=None), D, "not this cell"),
@@ -174,6 +174,19 @@ def test_small_weights_are_read_as_they_are(dtype):
     small = rnnjax.quantize(both, registry.random_params(both), dtype)
     with pytest.raises(ValueError, match="read forwards alone, got a bidirectional layer"):
         rnnjax.stepper(small.layer, small.params)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_small_weights_of_one_layer_among_others(dtype):
+    below, above = rnnjax.gru(5), rnnjax.dense(2)
+    small = rnnjax.quantize(below, registry.random_params(below), dtype)
+    params = (small.params, registry.random_params(above, 5))
+    step = rnnjax.stepper(rnnjax.stack(small.layer, above), params, method=rnnjax.Native())
+    whole = rnnjax.stepper(rnnjax.stack(below, above), (rnnjax.dequantize(params[0]), params[1]))
+    xs = np.array(registry.inputs(T, B, D))
+    begin = step.init_carry((B,))
+    assert_close(step.chunk(begin, xs), whole.chunk(begin, xs))
 
 
 @needs_library

@@ -43,6 +43,11 @@ def backwards(got):
     return f"stepper: `cell_or_layer` must read forwards alone, got {got}; {ONE_WAY}."
 
 
+def half_a_carry(step):
+    step(step.init_carry(), x(D))  # the shape is known
+    return step(tuple.__new__(rnnjax.LSTMCarry, [x(H)]), x(D))
+
+
 def tokens(token):
     made = make(TOKENS, None)
     return made(made.init_carry((2,)), np.array([0, token]))
@@ -101,8 +106,25 @@ STEPS = {
     "no array": (
         lambda w: step(w)(begin(w), [1.0] * D),
         TYPE,
-        "Stepper: `x` must be one array, got a list of 4; wrap numbers in jnp.asarray, or stack "
+        "Stepper: `x` must be one array, got a list of 4; wrap numbers in np.asarray, or stack "
         "the arrays.",
+    ),
+    "a number": (
+        lambda w: make(TOKENS, None)(None, 3),
+        TYPE,
+        "Stepper: `x` must be one array, got int 3; wrap numbers in np.asarray, or stack the "
+        "arrays.",
+    ),
+    "pickled": (
+        lambda w: step(w).__reduce_ex__(4),
+        TYPE,
+        "Stepper.__reduce__: `self` must stay in its process, got a request for its bytes; hand "
+        "on its layer and params by save and load, and make a stepper of them there.",
+    ),
+    "half a carry": (
+        lambda w: half_a_carry(step(w)),
+        TYPE,
+        f"Stepper: `carry` must be LSTMCarry(h, c), got a LSTMCarry of 1; {START}.",
     ),
     "integers": (
         lambda w: step(w)(begin(w), x(B, D, dtype=np.int32)),
@@ -135,14 +157,13 @@ STEPS = {
         VALUE,
         "Stepper: `x` must lie in 0..8, got 9 at (1,); count tokens from 0, or make more vectors.",
     ),
-}
-if why_not_loaded() is None:  # JAX cuts it to 32 bits, and finds 1
-    STEPS["token of 64 bits"] = (
+    "token of 64 bits": (
         lambda w: tokens(2**32 + 1),
         VALUE,
-        "Stepper: `x` must lie in 0..8, got 4294967297 at (1,); count tokens from 0, or make more "
-        "vectors.",
-    )
+        "Stepper: `x` must fit into 32 bits, got 4294967297; count from 0, or call "
+        'jax.config.update("jax_enable_x64", True) first.',
+    ),
+}
 CHUNKS = {
     "no time": (
         lambda w: step(w).chunk(begin(w, ()), x(D)),
@@ -154,6 +175,12 @@ CHUNKS = {
         lambda w: step(w).chunk(begin(w), x(T, B, D), lengths=[1]),
         VALUE,
         "Stepper.chunk: `lengths` must have shape (3,), got (1,); give one length per batch row.",
+    ),
+    "a list": (
+        lambda w: step(w).chunk(begin(w), [[1.0] * D]),
+        TYPE,
+        "Stepper.chunk: `xs` must be one array, got a list of 1; wrap numbers in np.asarray, or "
+        "stack the arrays.",
     ),
     "carry": (
         lambda w: step(w).chunk(begin(w, (2,)), x(T, B, D)),
@@ -184,6 +211,12 @@ CARRIES = {
         "Stepper.init_carry: `like` must be given for this layer, got None; params do not say "
         "what inputs look like: show one step of them.",
     ),
+    "like of numbers": (
+        lambda w: step(w).init_carry(like=[1.0] * D),
+        TYPE,
+        "Stepper.init_carry: `like` must be one array, got a list of 4; wrap numbers in "
+        "np.asarray, or stack the arrays.",
+    ),
     "like of another width": (
         lambda w: step(w).init_carry(like=x(B, D + 1)),
         VALUE,
@@ -205,7 +238,7 @@ def test_what_native_cannot_run_by_name(no_type_checker):
     message = (
         "stepper: `method` must serve this network, but Native() cannot, got of layers_1, the "
         "library knows LSTM, GRU and Elman cells, dense layers, embeddings and activations, not "
-        "mgu with its options; use another method, or None to have one picked."
+        "mgu; use another method, or None to have one picked."
     )
     layer = rnnjax.stack(rnnjax.lstm(H), rnnjax.mgu(H))
     check_refused((lambda w: make(layer, method=rnnjax.Native()), VALUE, message))

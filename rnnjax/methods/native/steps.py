@@ -174,10 +174,33 @@ class Network:
         self.table = (_Layer * len(self.layers))(*map(_described, self.layers))
         self.run = library().rnnjax_steps
         self.run.argtypes, self.run.restype = [ctypes.c_char_p], None
+        self.rooms: list[Room] = []  # that no call works in now
 
-    def plan(self, steps: int, batch: tuple[int, ...]) -> "Plan":
-        """How calls of these sizes are made."""
+    def plan(self, steps: int | None, batch: tuple[int, ...]) -> "Plan":
+        """How calls of these sizes are made; None is a single step, whose arrays have no time."""
         return Plan(self, steps, batch)
+
+    def take_room(self, numbers: int) -> "Room":
+        """Somewhere to work in; other threads have others.
+
+        One that is too small makes way for a larger one, so there are never more than calls at the
+        same time, whatever their shapes.
+        """
+        try:
+            room = self.rooms.pop()
+        except IndexError:
+            return Room(numbers)
+        return room if room.numbers >= numbers else Room(numbers)
+
+
+class Room:
+    """An array to work in, and where it is."""
+
+    __slots__ = ("address", "array", "numbers")
+
+    def __init__(self, numbers: int):
+        self.numbers, self.array = numbers, aligned(np.zeros(numbers, np.float32))
+        self.address = self.array.ctypes.data
 
 
 class Plan:
@@ -187,74 +210,57 @@ class Plan:
         shapes: of the leaves of a carry.
     """
 
-    def __init__(self, network: Network, steps: int, batch: tuple[int, ...]):
+    def __init__(self, network: Network, steps: int | None, batch: tuple[int, ...]):
         rows = int(np.prod(batch, dtype=np.int64))
-        width = network.layers[-1].outputs
         self.network, self.run_words = network, network.run
         self.shapes = tuple((*batch, n) for n in network.widths)
-        self.out_shape = (steps, *batch, width)
-        table = ctypes.addressof(network.table)
-        count = len(network.layers)
+        time = () if steps is None else (steps,)
+        self.out_shape = (*time, *batch, network.layers[-1].outputs)
+        table, count = ctypes.addressof(network.table), len(network.layers)
+        steps = 1 if steps is None else steps
         sizes = library().rnnjax_step_scratch
         sizes.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64]
         sizes.restype = ctypes.c_int64
         self.numbers = sizes(table, count, min(steps, TOGETHER), rows)
         self.head = (table, count, steps, rows)
         self.pack = struct.Struct(f"{8 + len(self.shapes)}q").pack
-        # A single step has all that it returns in one block: y, and then the leaves.
-        self.even = set(network.widths) <= {width}
-        self.block_shape = (1 + len(self.shapes), *batch, width)
-        self.starts = np.cumsum([0, *(rows * n for n in (width, *network.widths))]).tolist()
-        self.free: list[tuple[np.ndarray, int]] = []  # room to work in that no call has now
+        # The leaves of a carry are one block; what is of one shape is cut into pieces sooner.
+        self.even = len(set(network.widths)) == 1
+        self.places = range(len(self.shapes))
+        starts = np.cumsum([0, *(rows * n for n in network.widths)]).tolist()
+        self.cuts = list(zip(map(slice, starts, starts[1:]), self.shapes, strict=True))
+        self.block_shape = (len(self.shapes), *self.shapes[0]) if self.even else (starts[-1],)
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether these are the leaves of a carry as the library takes them."""
+        if len(leaves) != len(self.shapes):
+            return False
         for leaf, shape in zip(leaves, self.shapes, strict=True):
-            if type(leaf) is not np.ndarray or leaf.dtype is not FLOAT32 or leaf.shape != shape:
+            if type(leaf) is not np.ndarray or leaf.shape != shape:
+                return False
+            if leaf.dtype is not FLOAT32 and leaf.dtype != FLOAT32:  # that of a pickle is another
                 return False
             if not leaf.flags.c_contiguous:
                 return False
         return True
 
-    def step(self, x: np.ndarray, leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The output of a single step, and the leaves of the new carry, all of them new arrays.
+    def call(
+        self, x: np.ndarray, leaves: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The outputs, and the leaves of the new carry; who keeps outputs keeps no carry.
 
         What is given is contiguous, float32 (tokens int64) and of the plan's shapes.
         """
-        room = self.take_room()
+        room = self.network.take_room(self.numbers)
+        y = np.empty(self.out_shape, FLOAT32)
+        block = np.empty(self.block_shape, FLOAT32)
+        end = address(block) if self.shapes else 0
+        words = (address(x), address(y), room.address, end, *map(address, leaves))
+        self.run_words(self.pack(*self.head, *words))
+        self.network.rooms.append(room)
         if self.even:
-            block = np.empty(self.block_shape, FLOAT32)
-            out = list(block)
-        else:
-            block = np.empty(self.starts[-1], FLOAT32)
-            shapes = (self.out_shape[1:], *self.shapes)
-            bounds = zip(self.starts, self.starts[1:], shapes, strict=False)
-            out = [block[a:b].reshape(shape) for a, b, shape in bounds]
-        y = address(block)
-        words = (address(x), y, room[1], y + 4 * self.starts[1], *map(address, leaves))
-        self.run_words(self.pack(*self.head, *words))
-        self.free.append(room)
-        return out
-
-    def chunk(self, x: np.ndarray, leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The same for all steps; the outputs are an array of their own."""
-        room = self.take_room()
-        ys = np.empty(self.out_shape, FLOAT32)
-        block = np.empty(self.starts[-1] - self.starts[1], FLOAT32)
-        words = (address(x), address(ys), room[1], address(block), *map(address, leaves))
-        self.run_words(self.pack(*self.head, *words))
-        self.free.append(room)
-        bounds = [start - self.starts[1] for start in self.starts[1:]]
-        new = zip(bounds, bounds[1:], self.shapes, strict=False)
-        return [ys, *(block[a:b].reshape(shape) for a, b, shape in new)]
-
-    def take_room(self) -> tuple[np.ndarray, int]:
-        """An array to work in, and where it is; other threads have others."""
-        try:
-            return self.free.pop()
-        except IndexError:
-            room = aligned(np.zeros(self.numbers, np.float32))
-            return room, room.ctypes.data
+            return y, [block[i] for i in self.places]  # half of what `list(block)` takes
+        return y, [block[cut].reshape(shape) for cut, shape in self.cuts]
 
 
 def address(

@@ -1,0 +1,107 @@
+"""What a stepper holds, and what other threads and odd arrays do to it."""
+
+import copy
+
+import jax
+import numpy as np
+import pytest
+import registry
+
+import rnnjax
+from rnnjax.methods.native.library import why_not_loaded
+from rnnjax.methods.native.steps import Plan
+
+D, H = registry.D, registry.H
+needs_library = pytest.mark.skipif(why_not_loaded() is not None, reason="it was not built")
+
+
+def stepper_of_floats():
+    cell, params = registry.make("lstm")
+    return rnnjax.stepper(cell, params)
+
+
+@needs_library
+def test_a_dtype_that_only_equals_numpys_is_as_good():
+    step, x = stepper_of_floats(), np.ones(D, np.float32)
+    other = x.astype(np.dtype("f4").newbyteorder().newbyteorder())
+    assert other.dtype is not x.dtype and other.dtype == x.dtype
+    carry = jax.tree.map(lambda a: a.astype(other.dtype), step.init_carry())
+    step(step.init_carry(), x)
+    assert step._direct.step(carry, other) is not None
+
+
+@needs_library
+def test_large_float64_is_infinity_without_a_warning():
+    step, x = stepper_of_floats(), np.full(D, 1e300)
+    wanted = step(step.init_carry(), np.full(D, np.inf, np.float32))
+    for _ in range(2):  # of an unknown shape, and a known one
+        step._direct.steps.clear()
+        for _ in range(2):
+            got = step(step.init_carry(), x)
+            jax.tree.map(np.testing.assert_array_equal, got, wanted)
+
+
+@needs_library
+@pytest.mark.parametrize("known", [False, True])
+def test_another_thread_changes_no_token_after_the_check(known, monkeypatch):
+    layer = rnnjax.embedding(9, 3)
+    step = rnnjax.stepper(layer, registry.random_params(layer, None))
+    tokens = np.array([1, 2, 3])
+    _, wanted = step.chunk((), tokens)
+    if not known:
+        step._direct.chunks.clear()
+    call = Plan.call
+
+    def late(plan, x, leaves):
+        tokens[:] = 2**50
+        return call(plan, x, leaves)
+
+    monkeypatch.setattr(Plan, "call", late)
+    np.testing.assert_array_equal(step.chunk((), tokens)[1], wanted)
+
+
+@needs_library
+def test_who_keeps_outputs_keeps_no_carry():
+    for layer in (rnnjax.lstm(H), rnnjax.stack(rnnjax.lstm(H), rnnjax.dense(2))):
+        step = rnnjax.stepper(layer, registry.random_params(layer))
+        carry, y = step(step.init_carry(), np.ones(D, np.float32))
+        _, ys = step.chunk(carry, np.ones((2, D), np.float32))
+        assert y.base is None and ys.base is None
+
+
+@needs_library
+def test_room_to_work_in_is_kept_for_the_largest_call_alone():
+    step = stepper_of_floats()
+    step.chunk(step.init_carry((3,)), np.ones((17, 3, D), np.float32))
+    [largest] = step._direct.network.rooms
+    for rows in (1, 2):
+        for steps in (1, 5, 20):
+            step.chunk(step.init_carry((rows,)), np.ones((steps, rows, D), np.float32))
+        step(step.init_carry((rows,)), np.ones((rows, D), np.float32))
+    assert step._direct.network.rooms == [largest]
+    step(step.init_carry((400,)), np.ones((400, D), np.float32))
+    [larger] = step._direct.network.rooms
+    assert larger.numbers > largest.numbers
+
+
+def test_a_copy_is_the_stepper_itself():
+    step = stepper_of_floats()
+    assert copy.copy(step) is step and copy.deepcopy([step]) == [step]
+
+
+@needs_library
+def test_many_steps_of_no_rows_take_no_time():
+    step, xs = stepper_of_floats(), np.ones((10**11, 0, D), np.float32)
+    plan = step._direct.network.plan(len(xs), (0,))
+    ys, _ = plan.call(xs, [np.ones((0, H), np.float32)] * 2)  # hours, if they were walked
+    assert ys.shape == (len(xs), 0, H)
+
+
+def test_a_carry_is_had_when_another_thread_forgets_it():
+    class Forgetful(dict):
+        def __contains__(self, key):
+            return True
+
+    step = stepper_of_floats()
+    step._carries = Forgetful()
+    assert step.init_carry((2,)).h.shape == step._carry_like(np.ones((2, D), np.float32)).h.shape
