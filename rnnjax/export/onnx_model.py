@@ -112,8 +112,8 @@ def to_onnx(
         >>> import jax, rnnjax
         >>> layer = rnnjax.stack(rnnjax.bidirectional(rnnjax.lstm(5)), rnnjax.dense(2))
         >>> model = rnnjax.export.to_onnx(layer, layer.init(jax.random.key(0), in_features=3))
-        >>> [output.name for output in model.graph.output]
-        ['ys', 'final_layers_0_h', 'final_layers_0_c']
+        >>> print(*(output.name for output in model.graph.output))
+        ys final_layers_0_h final_layers_0_c
     """
     check_opset("to_onnx", opset)
     written = _written("to_onnx", layer, params, (lengths, carry, time_major))

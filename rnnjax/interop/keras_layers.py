@@ -114,10 +114,9 @@ def rnnjax_to_keras(layer: Cell | Layer, params: PyTree) -> Foreign:
         >>> import jax, rnnjax
         >>> layer = rnnjax.bidirectional(rnnjax.gru(5), merge=rnnjax.merge.add)
         >>> there = rnnjax.interop.rnnjax_to_keras(layer, layer.init(jax.random.key(0), 3))
-        >>> there.options["class_name"], there.options["config"]["merge_mode"]
-        ('Bidirectional', 'sum')
-        >>> [array.shape for array in there.weights][:3]
-        [(3, 15), (5, 15), (2, 15)]
+        >>> config = there.options["config"]
+        >>> there.options["class_name"], config["merge_mode"], there.weights[0].shape
+        ('Bidirectional', 'sum', (3, 15))
     """
     reading = Reading("rnnjax_to_keras", layer, params)
     written = Written(reading)

@@ -129,7 +129,8 @@ def rnnjax_to_torch(
         >>> model = rnnjax.stack(rnnjax.embedding(9, 3), rnnjax.gru(5), rnnjax.dense(2))
         >>> params = model.init(jax.random.key(0), None)
         >>> there = rnnjax.interop.rnnjax_to_torch(model, params, order=("embed", "gru", "head"))
-        >>> there.options["head"]["module"], there.weights["head.weight"].shape
+        >>> head = there.options["head"]
+        >>> head["module"], there.weights["head.weight"].shape
         ('Linear', (2, 5))
     """
     reading = Reading("rnnjax_to_torch", layer, params)
