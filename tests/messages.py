@@ -3,8 +3,10 @@
 import functools
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 from registry import random_params
 
@@ -46,6 +48,12 @@ def world():
     )
 
 
+def made(layer, in_features=3):
+    """A layer with params of zeros, which take no program to make."""
+    like = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
+    return layer, jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
+
+
 def table(**groups):
     """One table of named cases; a case is a call, its error, and the whole message."""
     return {
@@ -55,8 +63,18 @@ def table(**groups):
 
 def check_refused(case):
     call, error, message = case
+    check_raised(lambda: call(world()), error, message)
+
+
+def check_refused_by_name(name, cases):
+    """A case of a table by function, whose message leaves out what the name says: "function: `"."""
+    call, error, message = cases[name]
+    check_raised(call, error, f"{name.partition(':')[0]}: `{message}")
+
+
+def check_raised(call, error, message):
     with pytest.raises(error) as caught:
-        call(world())
+        call()
     assert type(caught.value) is error
     assert str(caught.value) == message
     check_five_parts(message)

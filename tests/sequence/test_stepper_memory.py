@@ -33,12 +33,11 @@ def test_a_dtype_that_only_equals_numpys_is_as_good():
 @needs_library
 def test_large_float64_is_infinity_without_a_warning():
     step, x = stepper_of_floats(), np.full(D, 1e300)
-    wanted = step(step.init_carry(), np.full(D, np.inf, np.float32))
+    _, wanted = step(step.init_carry(), np.full(D, np.inf, np.float32))
+    step._direct.steps.clear()
     for _ in range(2):  # of an unknown shape, and a known one
-        step._direct.steps.clear()
-        for _ in range(2):
-            got = step(step.init_carry(), x)
-            jax.tree.map(np.testing.assert_array_equal, got, wanted)
+        _, y = step(step.init_carry(), x)
+        assert np.array_equal(y, wanted, equal_nan=True)
 
 
 @needs_library

@@ -393,9 +393,3 @@ def test_without_orbax(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"save: orbax-checkpoint is not .* rnnjax\[train\]\."):
         train.save(tmp_path, 1, X, {})
     assert steps_in(tmp_path) == []
-
-
-def test_several_processes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(train.CheckpointError, match="^save: this is one of 2 processes; only one"):
-        train.save(tmp_path, 1, X, {})

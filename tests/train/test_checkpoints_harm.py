@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -375,3 +376,9 @@ def test_jax_arrays_survive_the_same(folder):
     spoil_data(folder / "step_00000005")
     with pytest.warns(train.CheckpointWarning):
         assert int(train.restore(folder, {"x": jnp.zeros(3000, jnp.int32)}).tree["x"][7]) == 4
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(train.CheckpointError, match="^save: this is one of 2 processes; only one"):
+        train.save(tmp_path, 1, np.zeros(2), {})
