@@ -258,13 +258,13 @@ FROM = {
     "a class of one's own": (
         lambda: keras_to_rnnjax(LSTM()),
         VALUE,
-        f"source` must be of a class of Keras's own, got LSTM of {__name__}; if it computes as "
+        f"source` must be of a class of Keras's own, got LSTM of {LSTM.__module__}; if it computes as "
         "one of them, give data with that class_name, config and weights.",
     ),
     "a function of one's own": (
         lambda: keras_to_rnnjax(Dense(relu)),
         VALUE,
-        f"source` must have Keras's own activation, got relu of {__name__}; no function of JAX is "
+        f"source` must have Keras's own activation, got relu of {LSTM.__module__}; no function of JAX is "
         "known to equal it.",
     ),
     "data of a class of one's own": (
