@@ -123,16 +123,7 @@ def main() -> None:
     if options.quick:
         cases = [("lstm", 16)]
 
-    def rows(say):
-        lines = []
-        for line in COLUMNS:
-            say(line)
-        for case in cases:
-            lines += rows_of(*case, options.rounds)
-            for line in lines[-len(DTYPES) :]:
-                say(line)
-        return lines
-
+    rows = turns.told(COLUMNS, (lambda c=c: rows_of(*c, options.rounds) for c in cases))
     line = f"A step: B = 1; a run: B = {BATCH}, T = {STEPS}; D = {D}. Off by: the largest "
     line += "difference of an output, within -1..1, from float32's."
     turns.write(options, "smaller", ["Smaller weights", line, *COLUMNS], rows)

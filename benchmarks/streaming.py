@@ -282,18 +282,8 @@ COLUMNS = [
 def main() -> None:
     options = turns.options_of(__doc__)
     cases = [case._replace(hidden=case.hidden // 16) for case in CASES] if options.quick else CASES
-    rounds = options.rounds
     jax.devices()  # the library is loaded beside a backend
-
-    def rows(say):
-        lines = []
-        for line in COLUMNS:
-            say(line)
-        for case in cases:
-            lines.append(row_of(case, rounds))
-            say(lines[-1])
-        return lines
-
+    rows = turns.told(COLUMNS, (lambda c=c: [row_of(c, options.rounds)] for c in cases))
     line = f"Microseconds a step, B = 1, D = {D}, {LENGTH} steps a call; in brackets times the "
     line += "stepper's. Of a peer its best way: threads 1 or 2, and arrays bound or not."
     turns.write(options, "streaming_steps", ["One step at a time", line, *COLUMNS], rows)

@@ -6,7 +6,7 @@ import pathlib
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -78,6 +78,25 @@ def in_turns(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, flo
             if turn:  # the first is for caches
                 values[name].append(value)
     return {name: statistics.median(taken) for name, taken in values.items()}
+
+
+def told(
+    columns: list[str], parts: Iterable[Callable[[], list[str]]]
+) -> Callable[[Callable[[str], None]], list[str]]:
+    """Rows for `write`: each part makes some of them, and they are printed as they come."""
+
+    def rows(say: Callable[[str], None]) -> list[str]:
+        lines: list[str] = []
+        for line in columns:
+            say(line)
+        for part in parts:
+            made = part()
+            lines += made
+            for line in made:
+                say(line)
+        return lines
+
+    return rows
 
 
 def write(

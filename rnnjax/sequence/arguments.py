@@ -153,13 +153,19 @@ def _check_leaf(
         wanted = f"have shape ({', '.join([*axes, *trailing])})"
         way_out = "the features come last, and params fix their number"
         _checks.refuse(function, name, wanted, x.shape, way_out)
-    if not jnp.issubdtype(x.dtype, spec.kind):
-        way_out = "cast it with .astype(jnp.float32), or embed what are indices"
-        if spec.kind is jnp.integer:
-            way_out = "count tokens in whole numbers"
-        wanted = f"be {spec.kind.__name__}"
-        _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
+    check_kind(function, name, x, spec, cast="jnp.float32")
     return lead
+
+
+def check_kind(function: str, name: str, x: Any, spec: InputSpec, *, cast: str) -> None:
+    """Refuse inputs of another kind of dtype; `cast` is the one to cast floats to."""
+    if jnp.issubdtype(x.dtype, spec.kind):
+        return
+    way_out = f"cast it with .astype({cast}), or embed what are indices"
+    if spec.kind is jnp.integer:
+        way_out = "count tokens in whole numbers"
+    wanted = f"be {spec.kind.__name__}"
+    _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
 
 
 def check_tokens(function: str, argument: str, tokens: Any, valid: Any, count: int) -> None:

@@ -47,7 +47,8 @@ def quantize(
 
     The layer that comes back multiplies the weights out at the start of a run and then computes
     in float32, so every method serves; memory and files are smaller, long runs are as fast as
-    before, and `stepper` reads the small weights themselves.
+    before. A `stepper` that the compiled library serves reads the small weights themselves; one
+    that JAX runs multiplies them out in every step.
 
     Args:
         layer: what made the params.

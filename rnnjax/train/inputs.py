@@ -3,14 +3,13 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import ANY_INPUT, InputSpec
 from rnnjax.data.batch import Batch
-from rnnjax.sequence.arguments import check_tokens
+from rnnjax.sequence.arguments import check_kind, check_tokens
 from rnnjax.train.models import Model
 
 
@@ -64,9 +63,4 @@ def check_axes(function: str, name: str, x: Any, spec: InputSpec) -> None:
             way_out = "tokens have no axis of features"
         wanted = f"have shape ({', '.join(['B', 'T', *axes])})"
         _checks.refuse(function, name, wanted, x.shape, way_out)
-    if not jnp.issubdtype(x.dtype, spec.kind):
-        way_out = "cast it with .astype(np.float32), or embed what are indices"
-        if spec.kind is jnp.integer:
-            way_out = "count tokens in whole numbers"
-        wanted = f"be {spec.kind.__name__}"
-        _checks.refuse(function, name, wanted, x.dtype.name, way_out, error=TypeError)
+    check_kind(function, name, x, spec, cast="np.float32")

@@ -57,3 +57,9 @@ class Dense:
 
 def relu(x):
     return 2 * x
+
+
+FLATTEN = (
+    "source['layers_1']` must be a layer that has an equal here, got Flatten; here each step is "
+    "answered by itself: pool with rnnjax.train.both_ends or others."
+)

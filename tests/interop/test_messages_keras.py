@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from interop.keras_data import (
+    FLATTEN,
     LSTM,
     Dense,
     arrays,
@@ -21,10 +22,7 @@ from messages import TYPE, VALUE, check_refused_by_name, table
 import rnnjax
 from rnnjax.interop import keras_to_rnnjax
 
-FLATTEN = (
-    "source['layers_1']` must be a layer that has an equal here, got Flatten; here each step is "
-    "answered by itself: pool with rnnjax.train.both_ends or others."
-)
+OWN = LSTM.__module__
 FROM = {
     "no layer": (
         lambda: keras_to_rnnjax(3),
@@ -258,13 +256,13 @@ FROM = {
     "a class of one's own": (
         lambda: keras_to_rnnjax(LSTM()),
         VALUE,
-        f"source` must be of a class of Keras's own, got LSTM of {LSTM.__module__}; if it computes as "
+        f"source` must be of a class of Keras's own, got LSTM of {OWN}; if it computes as "
         "one of them, give data with that class_name, config and weights.",
     ),
     "a function of one's own": (
         lambda: keras_to_rnnjax(Dense(relu)),
         VALUE,
-        f"source` must have Keras's own activation, got relu of {LSTM.__module__}; no function of JAX is "
+        f"source` must have Keras's own activation, got relu of {OWN}; no function of JAX is "
         "known to equal it.",
     ),
     "data of a class of one's own": (

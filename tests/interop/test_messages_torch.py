@@ -12,6 +12,7 @@ import rnnjax
 from rnnjax import nnx
 from rnnjax.interop import rnnjax_to_torch, torch_to_rnnjax
 
+OWN = Scaled.__module__
 FROM = {
     "no mapping": (
         lambda: torch_to_rnnjax([zeros(2)]),
@@ -102,21 +103,21 @@ FROM = {
         lambda: torch_to_rnnjax(Scaled(state())),
         TYPE,
         "source` must be a recurrent module of torch.nn itself, got a Scaled of "
-        f"{Scaled.__module__}; give its state_dict() if its forward is the usual one, or a whole model "
+        f"{OWN}; give its state_dict() if its forward is the usual one, or a whole model "
         "with prefix= or order=.",
     ),
     "a module of one's own within": (
         lambda: torch_to_rnnjax(Scaled(state(start="gru.")), prefix="gru"),
         TYPE,
         "source['gru']` must be a recurrent module of torch.nn itself, got a Scaled of "
-        f"{Scaled.__module__}; give its state_dict() if its forward is the usual one, or a whole model "
+        f"{OWN}; give its state_dict() if its forward is the usual one, or a whole model "
         "with prefix= or order=.",
     ),
     "a module of one's own in order": (
         lambda: torch_to_rnnjax(Scaled(state(start="gru.")), order=["gru"]),
         VALUE,
         "order['gru']` must be a module of torch.nn itself, got a Scaled of "
-        f"{Scaled.__module__}; give the state_dict() if its forward is the usual one.",
+        f"{OWN}; give the state_dict() if its forward is the usual one.",
     ),
     "one name": (
         lambda: torch_to_rnnjax(model(), order="lstm"),
