@@ -67,6 +67,6 @@ def test_the_digits_are_read():
 def test_the_walk_from_numpy_code_ends_where_it_began(any_promotion, capsys):
     runpy.run_path(str(ROOT / "examples" / "from_numpy_code.py"))
     printed = capsys.readouterr().out
-    apart = [float(x) for x in re.findall(r" (\d\.\de-\d\d)$", printed, re.M)]
+    apart = [float(x) for x in re.findall(r" (\d\.\de[+-]\d\d)$", printed, re.M)]
     assert len(apart) == 6 and max(apart) < 1e-5
     assert printed.endswith("the same weights come back: True\n")
