@@ -7,7 +7,10 @@ NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 
 LEARNING := adding_problem copy_memory pixel_digits
 
-.PHONY: demo learning pictures production test native lint parity sanitizers bench bench-smoke docs dev clean
+# Each is a script of examples/; the gallery, examples/README.md, says how long it takes.
+APPLICATIONS :=
+
+.PHONY: demo learning applications pictures production test native lint parity sanitizers bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -15,6 +18,11 @@ demo: $(VENV)/.examples
 # About half an hour on two cores; `LEARNING_ARGS=--quick` is a smoke run.
 learning: $(VENV)/.examples
 	set -e; for name in $(LEARNING); do $(BIN)/python examples/$$name.py $(LEARNING_ARGS); done
+
+# Hours, for three seeds each; `APPLICATIONS_ARGS=--quick` is a run of minutes. Two at a time.
+applications: $(VENV)/.examples
+	printf '%s\n' $(APPLICATIONS) | \
+	  xargs -P 2 -I {} $(BIN)/python examples/{}.py $(APPLICATIONS_ARGS)
 
 pictures: $(VENV)/.examples
 	$(BIN)/python examples/pictures_of_a_network.py $(PICTURES_ARGS)

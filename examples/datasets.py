@@ -1,7 +1,9 @@
 """The data that ships with the examples: read, checked against its checksum, padded."""
 
+import datetime
 import gzip
 import hashlib
+import lzma
 import pathlib
 from typing import NamedTuple
 
@@ -42,10 +44,65 @@ def digits() -> Sequences:
     return Sequences(xs, np.full(len(xs), 64, np.int32), rows[:, 64].astype(np.int32))
 
 
+class Sentence(NamedTuple):
+    """A sentence of a review."""
+
+    rating: float  # -4 to 4, the mean of what people said
+    text: str
+
+
+def movie_sentences() -> list[Sentence]:
+    """Sentences of film reviews, rated by people; see the README of `data/movie_sentences`."""
+    text = gzip.decompress(checked(DATA / "movie_sentences", "sentences.tsv.gz")).decode()
+    rows = (line.split("\t") for line in text.splitlines())
+    return [Sentence(float(rating), sentence) for rating, sentence in rows]
+
+
+class Verse(NamedTuple):
+    """A verse of the Bible in two languages."""
+
+    book: str
+    english: str
+    spanish: str  # empty where that Bible counts otherwise
+
+
+def verses() -> list[Verse]:
+    """The King James Bible and the Reina-Valera of 1909; see the README of `data/bible`."""
+    text = lzma.decompress(checked(DATA / "bible", "verses.tsv.xz")).decode()
+    rows = (line.split("\t") for line in text.splitlines())
+    return [Verse(place.split()[0], english, spanish) for place, english, spanish in rows]
+
+
+def sunspots() -> tuple[np.ndarray, np.ndarray]:
+    """Years and the mean numbers of sunspots in them, 1700 to 2008."""
+    rows = columns("sunspots.csv")
+    return np.array([int(year) for year, _ in rows]), np.array([float(n) for _, n in rows])
+
+
+def carbon_dioxide() -> tuple[np.ndarray, np.ndarray]:
+    """Dates of weeks, as `datetime64`, and carbon dioxide in ppm; NaN where it is missing."""
+    rows = columns("co2.csv")
+    days = [datetime.datetime.strptime(day, "%Y%m%d").date() for day, _ in rows]
+    values = [float(value) if value else np.nan for _, value in rows]
+    return np.array(days, "datetime64[D]"), np.array(values)
+
+
+def columns(name: str) -> list[list[str]]:
+    """The rows of a table of two columns, without its titles."""
+    lines = checked(DATA / "series", name).decode().splitlines()[1:]
+    return [line.split(",") for line in lines]
+
+
 def checked(folder: pathlib.Path, name: str) -> bytes:
     """A file's bytes, if their SHA-256 is the one that `SHA256SUMS` gives."""
-    sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
-    content = (folder / name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != sums[name]:
-        raise ValueError(f"{folder / name} is damaged: restore it with `git checkout`.")
+    path = folder / name
+    way_out = f"restore it with `git checkout -- examples/data/{folder.name}`"
+    try:
+        listed = (folder / "SHA256SUMS").read_text()
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error.filename} is missing: {way_out}.") from None
+    sums = dict(line.split()[::-1] for line in listed.splitlines())
+    if hashlib.sha256(content).hexdigest() != sums.get(name):
+        raise ValueError(f"{path} is damaged: {way_out}.")
     return content

@@ -1,13 +1,6 @@
 """What the learning examples share: rounds of training, and what is printed, written and drawn."""
 
 import argparse
-import datetime
-import functools
-import importlib.metadata
-import os
-import pathlib
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -17,12 +10,9 @@ import jax
 import numpy as np
 import optax
 import pictures
-from rich.console import Console
-from rich.markup import escape
+import reporting
 from rich.progress import Progress
-from rich.table import Table
 
-HERE = pathlib.Path(__file__).parent
 SEEDS = 3
 
 
@@ -135,74 +125,32 @@ def tell(
     report: Report, models: dict[str, Model], told: argparse.Namespace, *, total: int, every: int
 ):
     """Train, print the table, and write it and the picture of the curves."""
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    load = reporting.load()
     runs = list(train(models, told.seeds, total=total, every=every))
-    output = HERE / "output"
-    text_at = (HERE / "results" if told.whole else output) / f"{report.name}.md"
-    picture_at = (HERE.parent / "docs" / "images" if told.whole else output) / f"{report.name}.png"
-    lines = table(report, runs)
-    show(report, lines)
-    text_at.parent.mkdir(parents=True, exist_ok=True)
-    text_at.write_text("\n".join([f"# {report.title}", "", *machine(load), "", *lines, ""]))
+    tables, images = reporting.folders(told.whole)
+    rows = table(report, runs)
+    reporting.show(report.title, rows)
+    text_at, picture_at = tables / f"{report.name}.md", images / f"{report.name}.png"
+    reporting.write(text_at, report.title, rows, load=load, timed="compilation excluded")
     curves = {}
     for run in runs:
         curves.setdefault(run.cell, []).append(run.curve)
-    pictures.learning(picture_at, curves, every, report)
-    print("wrote", text_at)
-    print("wrote", picture_at)
+    print("wrote", pictures.learning(picture_at, curves, every, report))
 
 
-def table(report: Report, runs: list[Run]) -> list[str]:
-    """The rows of a table in Markdown: the baselines, then each cell from each seed."""
-    seeds = sorted({run.seed for run in runs})
-    titles = [report.measure, "parameters", *(f"seed {seed}" for seed in seeds), "mean", "seconds"]
-    rows = [titles, ["---"] * len(titles)]
-    for name, value in (report.baselines | report.published).items():
-        rows.append([name, "", *[""] * len(seeds), format(value, report.form), ""])
-    for cell in dict.fromkeys(run.cell for run in runs):
-        mine = [run for run in runs if run.cell == cell]
-        scores = [run.score for run in mine]
-        each = [format(value, report.form) for value in [*scores, float(np.mean(scores))]]
-        seconds = f"{np.mean([run.seconds for run in mine]):.0f}"
-        rows.append([f"`{cell}`", f"{mine[0].parameters:,}", *each, seconds])
-    return ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def show(report: Report, lines: list[str]):
-    """The table on the console."""
-    titles, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    drawn = Table(*titles, title=report.title)
-    for row in rows:
-        drawn.add_row(*map(escape, row))
-    Console(width=110).print(drawn)
-
-
-def machine(load: str) -> list[str]:
-    """When and on what, in lines of Markdown."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    packages = ("rnnjax", "jax", "jaxlib", "optax", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    command = shlex.join(["python", f"examples/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]])
-    return [
-        f"`{command}`, {now}.",
-        f"{processor()}, {os.cpu_count()} cores, load {load} when it began;",
-        f"Python {platform.python_version()}, {versions}, {jax.default_backend()}, float32.",
-        "Seconds are those of training from one seed, the mean over seeds; compilation excluded.",
+def table(report: Report, runs: list[Run]) -> list[list[str]]:
+    """Titles, the baselines, then each cell from each seed."""
+    by_cell = {}
+    for run in runs:
+        by_cell.setdefault(run.cell, []).append(run)
+    ours = [
+        reporting.Row(
+            f"`{cell}`",
+            mine[0].parameters,
+            [run.score for run in mine],
+            float(np.mean([run.seconds for run in mine])),
+        )
+        for cell, mine in by_cell.items()
     ]
-
-
-@functools.cache
-def processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "as it stands here"
+    references = report.baselines | report.published
+    return reporting.compared(report.measure, report.form, references, ours)

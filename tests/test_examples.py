@@ -54,14 +54,55 @@ def test_the_committed_copy_task_is_solved_from_every_seed():
     assert len(told["lru"]) == 3 and max(told["lru"]) < 1e-2
 
 
-def test_the_digits_are_read():
+@pytest.fixture(scope="module")
+def datasets():
     spec = importlib.util.spec_from_file_location("datasets", ROOT / "examples" / "datasets.py")
-    datasets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(datasets)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_digits_are_read(datasets):
     data = datasets.digits()
     assert data.xs.shape == (1797, 64, 1) and data.xs.dtype == np.float32
     assert data.xs.min() == 0 and data.xs.max() == 1
     assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+def test_the_sentences_are_read(datasets):
+    ratings = np.array([rating for rating, _ in datasets.movie_sentences()])
+    assert len(ratings) == 10_605 and (np.abs(ratings) >= 0.5).sum() == 10_072
+
+
+def test_the_verses_are_read(datasets):
+    verses = datasets.verses()
+    assert len(verses) == 31_102 and sum(verse.spanish != "" for verse in verses) == 31_084
+    books = list(dict.fromkeys(verse.book for verse in verses))
+    assert len(books) == 66 and books[0] == "Gen" and books[-1] == "Rev"
+    assert verses[0].english.startswith("In the beginning") and verses[-1].english.endswith("Amen.")
+
+
+def test_the_series_are_read(datasets):
+    years, counts = datasets.sunspots()
+    assert years.tolist() == list(range(1700, 2009)) and counts.min() == 0
+    days, ppm = datasets.carbon_dioxide()
+    assert set(np.diff(days).astype(int)) == {7} and np.isnan(ppm).sum() == 59
+
+
+@pytest.mark.parametrize("harm", ["damaged", "missing"])
+def test_data_that_is_not_right_is_refused_with_the_way_out(datasets, tmp_path, harm):
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  a.csv\n")
+    if harm == "damaged":
+        (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        datasets.checked(tmp_path, "a.csv")
+    way_out = f"restore it with `git checkout -- examples/data/{tmp_path.name}`."
+    assert str(caught.value) == f"{tmp_path / 'a.csv'} is {harm}: {way_out}"
+
+
+def test_data_in_the_repository_stays_small():
+    files = (ROOT / "examples" / "data").rglob("*")
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 12e6
 
 
 def test_the_walk_from_numpy_code_ends_where_it_began(any_promotion, capsys):
