@@ -65,6 +65,20 @@ def learning(path: pathlib.Path, curves: dict, every: int, report):
     return save(figure, path, dpi=100)
 
 
+def letters(text: str, values: np.ndarray, what: str, *, across: int = 64):
+    """A bar over every letter of a text, in as many lines as it takes."""
+    lines = range(0, len(text), across)
+    figure, rows = plt.subplots(len(lines), 1, figsize=(9, 1.3 * len(lines)), layout="constrained")
+    for axes, begin in zip(np.atleast_1d(rows), lines, strict=True):
+        heights = values[begin : begin + across]
+        axes.bar(np.arange(len(heights)), heights, color="tab:blue", width=0.85)
+        axes.set(xlim=(-1, across), ylim=(0, values.max()), ylabel=what)
+        axes.set_xticks(np.arange(len(heights)), text[begin : begin + across], fontsize=10)
+        axes.tick_params(axis="x", length=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def save(figure, path: pathlib.Path, *, dpi: int = 130) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)

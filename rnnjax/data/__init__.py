@@ -6,5 +6,6 @@ from rnnjax.data.in_memory import Rows as Rows
 from rnnjax.data.in_memory import rows as rows
 from rnnjax.data.padded import Buckets as Buckets
 from rnnjax.data.padded import buckets as buckets
+from rnnjax.data.padding import pad_sequences as pad_sequences
 from rnnjax.data.streams import Windows as Windows
 from rnnjax.data.streams import windows as windows
