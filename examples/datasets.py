@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 DATA = pathlib.Path(__file__).parent / "data"
+HELD_OUT = ("Ruth", "Eccl", "Jonah", "Gal", "Jas", "1Pet")  # of the Bible, for tests
 
 
 class Sequences(NamedTuple):
@@ -71,6 +72,15 @@ def verses() -> list[Verse]:
     text = lzma.decompress(checked(DATA / "bible", "verses.tsv.xz")).decode()
     rows = (line.split("\t") for line in text.splitlines())
     return [Verse(place.split()[0], english, spanish) for place, english, spanish in rows]
+
+
+def books() -> tuple[list[list[Verse]], list[list[Verse]]]:
+    """The verses of each book: of those to be read, and of those that are held out."""
+    found = {}
+    for verse in verses():
+        found.setdefault(verse.book, []).append(verse)
+    read = [book for name, book in found.items() if name not in HELD_OUT]
+    return read, [found[name] for name in HELD_OUT]
 
 
 def sunspots() -> tuple[np.ndarray, np.ndarray]:

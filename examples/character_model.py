@@ -1,0 +1,140 @@
+"""How few bits does a letter of the King James Bible need, if an LSTM has read the rest?
+
+Six books are held out. Everything else is read letter by letter as one long stream, by truncated
+backpropagation through time: windows follow each other, and the state is carried on. What the
+network says of the next letter is worth the bits that an arithmetic coder would need; gzip and bz2
+on the whole text are the baselines, and bz2 on the held-out books when it has seen the others.
+
+Run: python examples/character_model.py [--quick]
+"""
+
+import bz2
+import gzip
+import math
+
+import datasets
+import jax
+import jax.numpy as jnp
+import judging
+import numpy as np
+import pictures
+
+import rnnjax
+from rnnjax import data, decoding, train
+
+HIDDEN, LETTER, BATCH, STEPS, EPOCHS, RATE = 384, 32, 32, 100, 6, 3e-3
+SHOWN = "In the day when I cried, the LORD sent "
+
+
+def text_of(book):
+    """A verse a line."""
+    return "".join(verse.english + "\n" for verse in book)
+
+
+READ, UNSEEN = (list(map(text_of, books)) for books in datasets.books())
+LETTERS = data.vocabulary([*READ, *UNSEEN], specials=())
+
+
+def network(hidden):
+    return rnnjax.stack(
+        rnnjax.embedding(len(LETTERS), LETTER), rnnjax.lstm(hidden), rnnjax.dense(len(LETTERS))
+    )
+
+
+def entrant(hidden, texts, epochs):
+    """A model that reads `texts`, and is judged by the books that it has not read."""
+    layer = network(hidden)
+    stream = data.windows(
+        [LETTERS.encode(text) for text in texts], batch_size=BATCH, num_steps=STEPS
+    )
+    unseen = data.windows(
+        [LETTERS.encode(text) for text in UNSEEN], batch_size=1, num_steps=1000, shuffle=False
+    )
+    rate = train.warmup_cosine(RATE, epochs * len(stream), warmup_steps=len(stream) // 10)
+
+    def learn(seed, folder):
+        return train.fit(
+            layer,
+            stream,
+            loss=train.cross_entropy,
+            metrics=[train.bits_per_character],
+            optimizer=train.adamw(rate),
+            key=jax.random.key(seed),
+            epochs=epochs,
+            checkpoints=folder,
+            resume=True,
+        )
+
+    def score(trained):
+        measured = train.evaluate(trained, unseen, [train.bits_per_character])
+        return measured["bits_per_character"]
+
+    return judging.Entrant(learn, score)
+
+
+def bits(compressed, letters):
+    return 8 * compressed / letters
+
+
+def baselines():
+    """Bits for a letter by other means."""
+    rest, whole = "".join(READ).encode(), "".join([*READ, *UNSEEN]).encode()
+    shares = np.bincount(LETTERS.encode(whole.decode())) / len(whole)
+    behind = len(bz2.compress(whole)) - len(bz2.compress(rest))
+    return {
+        "how frequent each letter is": float(-(shares * np.log2(shares)).sum()),
+        "gzip, the whole text": bits(len(gzip.compress(whole)), len(whole)),
+        "bz2, the whole text": bits(len(bz2.compress(whole)), len(whole)),
+        "bz2, held-out books behind the rest": bits(behind, len(whole) - len(rest)),
+    }
+
+
+def surprise(trained, text):
+    """The bits that each letter but the first costs."""
+    ids = LETTERS.encode(text)
+    logits = train.predict(trained, ids[None, :-1])[0]
+    return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), ids[1:, None], 1)[
+        :, 0
+    ] / math.log(2)
+
+
+def write(trained, prompt, *, letters, temperature, seed=0):
+    """The prompt, and how the model goes on."""
+    ids = jnp.asarray(LETTERS.encode(prompt))[:, None]
+    carry, _ = trained.model.apply(trained.params, ids[:-1])
+    written = decoding.generate(
+        decoding.step_of(trained.model, trained.params),
+        carry,
+        ids[-1],
+        num_steps=letters,
+        choose=decoding.sampling(temperature=temperature),
+        key=jax.random.key(seed),
+    )
+    return prompt + "".join(LETTERS.decode(np.asarray(written.values)[:, 0]))
+
+
+def main():
+    told = judging.arguments(__doc__)
+    task = judging.Judged(
+        name="character_model",
+        title="Bits for a letter of books that were not read",
+        measure="bits per character",
+        form=".3f",
+        baselines=baselines(),
+        trivial="how frequent each letter is",
+        goal=1.68,
+        higher=False,
+    )
+    size = (128, READ[-12:], 1) if told.quick else (HIDDEN, READ, EPOCHS)
+    verdicts = judging.judge(task, {"LSTM": entrant(*size)}, told)
+    trained = verdicts["LSTM"].trained[0]
+    for temperature in (0.5, 0.8, 1.0):
+        print(f"\nat temperature {temperature}:")
+        print(write(trained, SHOWN, letters=300, temperature=temperature))
+    verse = UNSEEN[0].splitlines()[15]
+    figure = pictures.letters(verse[1:], surprise(trained, verse), "bits")
+    print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
+
+
+if __name__ == "__main__":
+    main()
