@@ -138,6 +138,12 @@ MESSAGES = table(
             "\"lstm: `hidden_features` must be a whole number, got str 'x'; give an int.\" "
             f"in the description; {MEND}",
         ),
+        "1 for True, which is the default": (
+            lambda w: rnnjax.build({"format": 1, **call(hidden_features=3, bias=1)}),
+            VALUE,
+            'build: `options` must be what lstm takes, got "lstm: `bias` must be True or False, '
+            f'got int 1; give a bool." in the description; {MEND}',
+        ),
         "function": (
             lambda w: rnnjax.build({"format": 1, **call("pointwise", function={"function": "id"})}),
             VALUE,
