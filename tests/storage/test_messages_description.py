@@ -106,6 +106,12 @@ MESSAGES = table(
             "build: `format` must be 1, which this version of rnnjax reads, "
             f"got 2 in the description; {MEND}",
         ),
+        "True for the format": (
+            lambda w: rnnjax.build({"format": True, **call(hidden_features=3)}),
+            VALUE,
+            "build: `format` must be 1, which this version of rnnjax reads, "
+            f"got True in the description; {MEND}",
+        ),
         "factory": (
             lambda w: rnnjax.build({"format": 1, **call("os.system")}),
             VALUE,
