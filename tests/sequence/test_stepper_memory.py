@@ -10,6 +10,7 @@ import registry
 
 import rnnjax
 from rnnjax.methods.native.library import why_not_loaded
+from rnnjax.methods.native.packing import aligned
 from rnnjax.methods.native.steps import Plan
 from rnnjax.sequence import arguments
 from rnnjax.sequence.direct import Direct
@@ -67,7 +68,8 @@ def test_another_thread_changes_no_token_after_the_check(known, monkeypatch):
 def test_another_thread_mends_no_token_before_the_check(monkeypatch):
     layer = rnnjax.embedding(9, 3)
     step = rnnjax.stepper(layer, registry.random_params(layer, None))
-    tokens, check = np.array([1, 99]), arguments.check_tokens
+    # Such an array JAX does not copy.
+    tokens, check = aligned(np.array([1, 99], np.int32)), arguments.check_tokens
 
     def late(*args):
         tokens[:] = 1
