@@ -82,6 +82,14 @@ def test_gates_stand_in_the_order_of_onnx():
     assert ports(model.graph.input) == {"xs": ["T", "B", 3]}
 
 
+def test_both_ways_are_merged_as_asked_for():
+    merges = {"add": ["Add"], "average": ["Add", "Mul"], "multiply": ["Mul"]}
+    for name, wanted in merges.items():
+        layer = rnnjax.bidirectional(rnnjax.elman(2), merge=getattr(rnnjax.merge, name))
+        report = onnx_report(layer, random_params(layer, 3), lengths=False)
+        assert [one for one in report.parts[0].operators if one in ("Add", "Mul")] == wanted
+
+
 def test_batch_major_and_other_opsets():
     params = random_params(rnnjax.gru(2), 3)
     model = to_onnx(rnnjax.gru(2), params, time_major=False, opset=14)

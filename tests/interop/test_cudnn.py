@@ -66,6 +66,13 @@ def test_no_bias_is_zero():
     np.testing.assert_array_equal(there.weights[-32:], np.zeros(32))
 
 
+def test_a_learned_carry_is_noted_as_left_out():
+    assert there(rnnjax.lstm(4, learned_carry=True)).report.notes == (
+        "the layer: the learned initial carry has no place there; give layer.init_carry(params, x) "
+        "as the initial state",
+    )
+
+
 def there(layer, dtype=None):
     params = random_params(layer, 3)
     return rnnjax_to_cudnn(layer, jax.tree.map(lambda a: a.astype(dtype or a.dtype), params))

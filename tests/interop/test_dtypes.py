@@ -69,6 +69,8 @@ def test_the_layer_makes_params_of_the_dtype_asked_for(name):
     wanted = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
     made = jax.eval_shape(lambda key: layer.init(key, 3), jax.random.key(0))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), made) == wanted
+    asked_for = "bfloat16" if name == "cudnn" else "float32"
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {asked_for}
 
 
 def test_biases_are_summed_in_the_dtype_asked_for():

@@ -108,6 +108,20 @@ def test_packed_columns_stand_side_by_side():
     assert packed.values.ctypes.data % 64 == 0 and packed.stored == 0
 
 
+def test_without_a_bias_there_are_zeros():
+    w = np.eye(3, dtype=np.float32)
+    network = steps.Network([steps.dense(rnnjax.DenseParams(w, None), None)])
+    x = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(network.plan(None, ()).call(x, [])[0], x)
+
+
+def test_every_bias_fills_its_panels():
+    cell, params = registry.make("gru", features=D, hidden=33)
+    layer = steps.recurrent(kind_of(cell.form), params)
+    assert layer.bias.shape == (3 * 48,)
+    np.testing.assert_array_equal(layer.candidate_bias, np.pad(params.b_hn, (0, 15)))
+
+
 def test_what_has_values_and_scale_is_taken_for_integers():
     class Quantized:
         values, scale = np.full((2, 5), 3, np.int8), np.full((1, 5), 0.5, np.float32)

@@ -127,7 +127,9 @@ def test_gate_values_of_one_sequence_under_jit_and_in_low_precision():
 
 def test_a_cell_is_recorded_by_one_program():
     cell = rnnjax.gru(2)
-    assert gating.recording(cell) is gating.recording(cell)
+    recorded = gating.recording(cell)
+    assert recorded is gating.recording(cell)
+    assert recorded.form is None and not recorded.output_is_h  # no fast method knows its outputs
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])

@@ -125,6 +125,13 @@ def test_what_changes_inference_stays():
 def test_what_cannot_be_laid_flat_is_one_part():
     deep = rnnjax.bidirectional(rnnjax.stack(rnnjax.lstm(3), rnnjax.lstm(3)))
     skipping = rnnjax.stack(rnnjax.lstm(3), rnnjax.lstm(3), skip=rnnjax.merge.add)
-    for layer, factory in ((deep, "bidirectional"), (skipping, "stack")):
+    turned = rnnjax.bidirectional(rnnjax.recurrent(rnnjax.lstm(3), reverse=True))
+    for layer, factory in (
+        (deep, "bidirectional"),
+        (turned, "bidirectional"),
+        (skipping, "stack"),
+    ):
         [part] = parts_of(layer, made(layer))
         assert part.factory == factory and part.thing is layer
+    [plain] = parts_of(rnnjax.bidirectional(rnnjax.recurrent(rnnjax.lstm(3))), made(turned))
+    assert plain.factory == "lstm"

@@ -64,6 +64,24 @@ def test_a_network_runs_as_with_the_weights_multiplied_out(dtype):
     assert 0 < abs(got[1] - exact[1]).max() < 0.05 * abs(exact[1]).max()
 
 
+def test_what_is_all_zero_is_divided_by_one():
+    layer, params = rnnjax.dense(3), rnnjax.DenseParams(jnp.zeros((4, 3)), jnp.ones(3))
+    w = rnnjax.quantize(layer, params).params.w
+    np.testing.assert_array_equal(w.scale, np.ones((1, 3)))
+    assert not w.values.any()
+
+
+def test_noise_is_drawn_as_without_it():
+    quiet, noisy = rnnjax.lstm(4), rnnjax.zoneout(rnnjax.lstm(4), 0.5)
+    assert rnnjax.quantized(noisy).noisy and not rnnjax.quantized(quiet).noisy
+    small = rnnjax.quantize(noisy, random_params(noisy, 3, 0))
+    xs, key = inputs(5, 2, 3, seed=0), jax.random.key(1)
+    _, ys = small.layer.apply(small.params, xs, key=key)
+    _, wanted = rnnjax.recurrent(noisy).apply(rnnjax.dequantize(small.params), xs, key=key)
+    np.testing.assert_array_equal(ys, wanted)
+    assert (ys != small.layer.apply(small.params, xs)[1]).any()
+
+
 def test_sizes_are_a_quarter_and_a_half():
     layer = rnnjax.stack(rnnjax.lstm(64), rnnjax.lstm(64))
     params = layer.init(jax.random.key(0), 64)

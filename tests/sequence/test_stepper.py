@@ -91,6 +91,7 @@ def test_steps_of_other_cells_equal_the_oracle(name):
     assert_close(ys, list(wanted[1]))
     assert_close(jax.tree.leaves(carry), jax.tree.leaves(wanted[0]))
     assert all_of(np.ndarray, carry, ys)
+    assert all(leaf.flags.writeable for leaf in jax.tree.leaves((carry, ys)))
 
 
 @settings(deadline=None, max_examples=30)
@@ -149,6 +150,8 @@ def test_what_is_said_of_the_path():
         (rnnjax.dense(3, activation=jax.nn.softmax), D, "the activation is none"),
         (rnnjax.stack(jax.nn.relu, rnnjax.gru(3)), D, "of layers_0, params do not say"),
         (rnnjax.lstm(3, dtype=jnp.bfloat16), D, "it computes in float32, and here is bfloat16"),
+        (rnnjax.dense(3, dtype=jnp.bfloat16), D, "it computes in float32, and here is bfloat16"),
+        (rnnjax.embedding(9, 3, dtype=jnp.bfloat16), None, "in float32, and here is bfloat16"),
         (rnnjax.gru(3, param_dtype=jnp.float16), D, "weights are in float16"),
         (rnnjax.elman(3, activation=jax.nn.softplus), D, "not elman with activation=softplus"),
         (rnnjax.zoneout(rnnjax.lstm(3), 0.1, expectation=True), D, "not zoneout"),
@@ -207,6 +210,7 @@ def test_params_that_are_traced_are_jaxs():
         step = rnnjax.stepper(cell, params)
         assert "traced" in step.reason
         carry = step.init_carry((B,))
+        assert all_of(jax.Array, carry)
         for _ in range(2):
             carry, y = step(carry, x)
         return y.sum()

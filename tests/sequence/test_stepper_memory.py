@@ -1,6 +1,7 @@
 """What a stepper holds, and what other threads and odd arrays do to it."""
 
 import copy
+import sys
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ import registry
 import rnnjax
 from rnnjax.methods.native.library import why_not_loaded
 from rnnjax.methods.native.steps import Plan
+from rnnjax.sequence.direct import Direct
+from rnnjax.sequence.served import served
 
 D, H = registry.D, registry.H
 needs_library = pytest.mark.skipif(why_not_loaded() is not None, reason="it was not built")
@@ -81,6 +84,55 @@ def test_room_to_work_in_is_kept_for_the_largest_call_alone():
     step(step.init_carry((400,)), np.ones((400, D), np.float32))
     [larger] = step._direct.network.rooms
     assert larger.numbers > largest.numbers
+
+
+@needs_library
+def test_params_of_a_dense_layer_that_do_not_fit_reach_no_memory():
+    layers = rnnjax.stack(rnnjax.dense(4), rnnjax.dense(3))
+    w = lambda *shape: np.ones(shape, np.float32)
+    for above in (rnnjax.DenseParams(w(5, 3), w(3)), rnnjax.DenseParams(w(4, 3), w(2))):
+        params = (rnnjax.DenseParams(w(2, 4), None), above)
+        assert served(layers, params) == "of layers_1, its params do not fit together"
+
+
+@needs_library
+def test_shapes_are_remembered_up_to_a_number(monkeypatch):
+    for part in (rnnjax.Stepper, Direct):
+        monkeypatch.setattr(sys.modules[part.__module__], "KEPT", 2)
+    step = stepper_of_floats()
+    for rows in range(1, 5):
+        carry, _ = step(step.init_carry((rows,)), np.ones((rows, D), np.float32))
+        step.chunk(carry, np.ones((2, rows, D), np.float32))
+        assert all(len(kept) <= 2 for kept in (step._carries, *kept_calls(step)))
+    assert all(map(len, kept_calls(step)))
+
+
+def kept_calls(step):
+    return step._direct.steps, step._direct.chunks
+
+
+@needs_library
+@pytest.mark.parametrize("token", [-1, 9])
+def test_tokens_without_a_vector_are_refused_in_a_shape_that_was_met(token):
+    layer = rnnjax.embedding(9, 3)
+    step = rnnjax.stepper(layer, registry.random_params(layer, None))
+    wanted = f"must lie in 0..8, got {token}"
+    for right, wrong in (([4], [token]), ([0, 8], [0, token]), ([0, 8], [token, 8])):
+        step.chunk((), np.array(right))
+        with pytest.raises(ValueError, match=wanted):
+            step.chunk((), np.array(wrong))
+    step((), np.array(4))
+    with pytest.raises(ValueError, match=wanted):
+        step((), np.array(token))
+
+
+@needs_library
+def test_float64_is_not_cut_where_jax_has_it(x64):
+    step, x = stepper_of_floats(), np.ones(D, np.float32)
+    carry = step.init_carry()
+    step(carry, x)  # the shape is known
+    with pytest.raises(TypeError, match="`carry.h` must be float64, got float32"):
+        step(carry, x.astype("float64"))
 
 
 def test_a_copy_is_the_stepper_itself():

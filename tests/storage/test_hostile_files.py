@@ -5,6 +5,7 @@ import os
 import re
 import tracemalloc
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -306,6 +307,14 @@ def test_any_change_of_a_good_file(sound, data):
             assert (leaf == PARAMS[0]._asdict()[name]).all()
     for arrays in (found["load_arrays"],) if found["load_arrays"] is not None else ():
         assert agrees_with_safetensors(arrays, changed)
+
+
+def test_another_word_in_the_description_is_found(tmp_path):
+    path, cell = tmp_path / "m", rnnjax.elman(2, activation=jax.nn.relu)
+    rnnjax.save(path, cell, random_params(cell, 3))
+    path.write_bytes(path.read_bytes().replace(b"jax.nn.relu", b"jax.nn.silu"))
+    with pytest.raises(VALUE, match="must hold what was written, got something else, by its"):
+        rnnjax.load(path)
 
 
 def test_the_good_file_is_good(sound):

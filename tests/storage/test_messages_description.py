@@ -106,6 +106,12 @@ MESSAGES = table(
             "build: `format` must be 1, which this version of rnnjax reads, "
             f"got 2 in the description; {MEND}",
         ),
+        "True for the format": (
+            lambda w: rnnjax.build({"format": True, **call(hidden_features=3)}),
+            VALUE,
+            "build: `format` must be 1, which this version of rnnjax reads, "
+            f"got True in the description; {MEND}",
+        ),
         "factory": (
             lambda w: rnnjax.build({"format": 1, **call("os.system")}),
             VALUE,
@@ -137,6 +143,12 @@ MESSAGES = table(
             "build: `options.layers[0].options` must be what lstm takes, got "
             "\"lstm: `hidden_features` must be a whole number, got str 'x'; give an int.\" "
             f"in the description; {MEND}",
+        ),
+        "1 for True, which is the default": (
+            lambda w: rnnjax.build({"format": 1, **call(hidden_features=3, bias=1)}),
+            VALUE,
+            'build: `options` must be what lstm takes, got "lstm: `bias` must be True or False, '
+            f'got int 1; give a bool." in the description; {MEND}',
         ),
         "function": (
             lambda w: rnnjax.build({"format": 1, **call("pointwise", function={"function": "id"})}),
