@@ -73,6 +73,18 @@ BESIDE = {
         "evaluate: `targets` must be integer labels of shape (6,), got NoneType None; "
         "give one class for each of them.",
     ),
+    "evaluate, more steps than batches": (
+        lambda: train.evaluate(TRAINED, ROWS, [train.accuracy], batch_size=4, steps=3),
+        VALUE,
+        "evaluate: `steps` must be at most 2, as many as there are batches, got 3; leave it out "
+        "to read all.",
+    ),
+    "fit, more validation steps than batches": (
+        lambda: fit(validation=ROWS, batch_size=3, validation_steps=3),
+        VALUE,
+        "fit: `validation_steps` must be at most 2, as many as there are batches, got 3; leave it "
+        "out to read all.",
+    ),
     "evaluate, steps": (
         lambda: train.evaluate(TRAINED, BATCHES, [train.accuracy], steps=0),
         VALUE,
