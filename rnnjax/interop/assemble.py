@@ -21,8 +21,9 @@ from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer
 from rnnjax.sequence.merge import concatenate
-from rnnjax.sequence.parts import REASONS, Part, whole_parts
+from rnnjax.sequence.parts import REASONS, Part, parts_of, whole_parts
 from rnnjax.sequence.stack import stack
+from rnnjax.storage import leaves
 
 
 def cell_of(
@@ -192,6 +193,15 @@ def notes_of(part: Part) -> list[str]:
     return notes
 
 
+def refuse_unused(
+    function: str, name: str, value: Any, network: tuple[Any, Any], kinds: tuple[str, ...]
+) -> None:
+    """Refuse an option for cells of these kinds where the network has none of them."""
+    if value is not None and not any(part.factory in kinds for part in parts_of(*network)):
+        wanted = f"be None where no layer is {' or '.join(kinds)}"
+        _checks.refuse(function, name, wanted, _checks.kind(value), "leave it out")
+
+
 class Reading:
     """A network of ours, read for another framework; refuses what that one cannot hold."""
 
@@ -205,6 +215,7 @@ class Reading:
             wanted = "be a cell or a layer"
             _checks.refuse(function, "layer", wanted, got, way_out, error=TypeError)
         check_params(function, layer, params)
+        leaves.check_arrays(function, leaves.named_leaves(function, "params", {"params": params}))
         host = jax.tree.map(np.asarray, params)
         self.parts = whole_parts(layer, host)
         self.notes = [note for part in self.parts for note in notes_of(part)]

@@ -10,7 +10,14 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import as_params, cell_of, check_alike, one_layer, stacked
+from rnnjax.interop.assemble import (
+    as_params,
+    cell_of,
+    check_alike,
+    one_layer,
+    refuse_unused,
+    stacked,
+)
 from rnnjax.interop.flax_trees import THEIRS, USUAL, Tree, read_cell
 from rnnjax.interop.report import Converted
 from rnnjax.sequence.layer import Layer, recurrent
@@ -66,6 +73,8 @@ class Source:
             self.arrays.notes.append(
                 f"arrays alone: with Flax's own {said}, which they do not tell"
             )
+        asked, gated = self.told.gate_activation, ("lstm", "gru", "mgu")
+        refuse_unused(self.function, "gate_activation", asked, (layer, params), gated)
         report = self.arrays.finish()
         return Converted(layer, as_params(self.function, params), report)
 

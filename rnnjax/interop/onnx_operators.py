@@ -112,6 +112,9 @@ def read(source: Any, attributes: Any, initializers: Any) -> list[Operator]:
         way_out = "the arrays do not tell: {} stands for ONNX's defaults"
         wanted = "be the attributes of the operator"
         _checks.refuse(FUNCTION, "attributes", wanted, None, way_out)
+    if initializers is not None:
+        wanted, got = "be None where source is arrays", _checks.describe(initializers)
+        _checks.refuse(FUNCTION, "initializers", wanted, got, "put them into source")
     return [Operator("source", "", source, named(FUNCTION, attributes))]
 
 

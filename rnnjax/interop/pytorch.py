@@ -6,7 +6,7 @@ from typing import Any, Literal
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params
+from rnnjax.interop.assemble import Reading, as_params, refuse_unused
 from rnnjax.interop.pytorch_models import chain
 from rnnjax.interop.pytorch_reading import (
     activation_of,
@@ -47,7 +47,7 @@ def torch_to_rnnjax(
             `("embed", "lstm", "head")`: recurrent modules, `nn.Embedding`, `nn.Linear`, and where
             `source` is the module also dropout and activations. None means that `source` is one
             recurrent module.
-        nonlinearity: of an `nn.RNN`; None where the module says it, or where there is none.
+        nonlinearity: of an `nn.RNN`; None where the module says it, and where there is none.
         dtype: of the params; None keeps that of the weights.
 
     Returns:
@@ -74,7 +74,17 @@ def torch_to_rnnjax(
     """
     function = "torch_to_rnnjax"
     if order is not None:
-        return chain(function, source, order, prefix, nonlinearity, dtype)
+        found = chain(function, source, order, prefix, nonlinearity, dtype)
+    else:
+        found = one_network(function, source, prefix, nonlinearity, dtype)
+    refuse_unused(function, "nonlinearity", nonlinearity, found[:2], ("elman",))
+    return found
+
+
+def one_network(
+    function: str, source: Any, prefix: str, nonlinearity: str | None, dtype: Any
+) -> Converted:
+    """What one recurrent module becomes."""
     named = under(function, state_dict(source), prefix)
     module = check_module(function, source, prefix)
     arrays = Arrays(function, "source", named, dtype=dtype)

@@ -204,8 +204,19 @@ def as_layer(function: str, thing: Any, *, argument: str = "layers") -> Layer:
         return thing
     if isinstance(thing, Cell):
         return recurrent(thing)
-    if callable(thing) and not isinstance(thing, type):
-        return pointwise(thing)
     way_out = "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like"
+    got = _checks.kind(thing)
+    if callable(thing) and not isinstance(thing, type):
+        if not has_weights(thing):
+            return pointwise(thing)
+        got += ", a module with weights of its own"
+        if hasattr(thing, "functional_params"):
+            way_out = "give module.layer, and module.functional_params() as the params"
     wanted = "be cells, layers or functions of the features"
-    _checks.refuse(function, argument, wanted, _checks.kind(thing), way_out, error=TypeError)
+    _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
+
+
+def has_weights(function: Any) -> bool:
+    """Whether it is a module of Flax or Equinox, whose weights would never be among the params."""
+    leaves = jax.tree.leaves(function)
+    return hasattr(function, "init_with_output") or any(hasattr(leaf, "dtype") for leaf in leaves)

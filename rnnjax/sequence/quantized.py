@@ -83,6 +83,9 @@ def quantize(
         check_leaf("params" + jax.tree_util.keystr(path), leaf)
     small = shrink(params, SHRINK[dtype])
     dtypes = lambda tree: [leaf.dtype for leaf in jax.tree.leaves(tree)]
+    if any(map(is_small, jax.tree.leaves(params, is_leaf=is_small))):
+        got, way_out = "int8 weights with their scales", "quantize the whole weights, once"
+        _checks.refuse("quantize", "params", "be whole weights", got, way_out)
     if dtypes(small) == dtypes(params):
         way_out = "matrices are fields named `w`, or that begin with `w_`"
         got = _checks.describe(params)
@@ -141,11 +144,17 @@ def dequantize(params: PyTree) -> PyTree:
 
     Returns:
         Params of the layer that was quantized.
+
+    Raises:
+        TypeError: for a leaf that is no array.
     """
 
     def leaf(node: Any) -> Any:
         if is_small(node):
             return node.values.astype(jnp.float32) * node.scale
+        if not hasattr(node, "astype"):
+            got, way_out = _checks.kind(node), "give the params that quantize returns"
+            _checks.refuse("dequantize", "params", "hold arrays", got, way_out, error=TypeError)
         return node.astype(jnp.float32) if node.dtype == jnp.bfloat16 else node
 
     return jax.tree.map(leaf, params, is_leaf=is_small)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from rnnjax import _checks
-from rnnjax.cells.base import ANY_INPUT, Cell, any_input, value
+from rnnjax.cells.base import ANY_INPUT, Cell, value
 from rnnjax.cells.wrappers import dropout as drop
 from rnnjax.sequence.arguments import num_batch_axes, num_feature_axes
 from rnnjax.sequence.bidirectional import bidirectional
@@ -93,7 +93,7 @@ def stack(
         return tuple(out), sequence.xs
 
     def in_spec(params):
-        return inner[0].in_spec(params[0]) if params else any_input(params)
+        return inner[0].in_spec(params[0])
 
     return Layer(
         name="stack",

@@ -18,7 +18,7 @@ from rnnjax.train.measures import Measure, as_measures
 from rnnjax.train.models import Model, Weights
 from rnnjax.train.modules import as_model
 from rnnjax.train.placing import Placer
-from rnnjax.train.sources import Names, Source, as_source, check_data
+from rnnjax.train.sources import Names, Source, as_source, check_data, check_once
 from rnnjax.train.state import TrainState, first_difference, zeros_of
 from rnnjax.train.steps import computing_in, eval_step
 from rnnjax.train.totals import Totals, add, no_totals, values_of
@@ -82,6 +82,7 @@ def evaluate(
     chosen = as_measures(function, measures, argument="measures")
     names = Names(function, steps="steps")
     source, whole = as_data(names, data, batch_size=batch_size, steps=steps, again=False)
+    check_once(names, source, steps)
     stateful = hands_on(function, data, stateful)
     example = source.example()
     check_fits(function, trained, model, example)

@@ -26,7 +26,7 @@ from rnnjax.train.placing import Placer, check_sharding
 from rnnjax.train.progress import shown
 from rnnjax.train.run import Job, Run
 from rnnjax.train.signals import interruptions
-from rnnjax.train.sources import Names, Source
+from rnnjax.train.sources import Names, Source, check_once
 from rnnjax.train.state import TrainState, start
 from rnnjax.train.steps import check_parts, train_step
 from rnnjax.train.totals import Totals, add, no_totals, values_of
@@ -249,6 +249,7 @@ def validator(
     size = batch_size if is_arrays(validation) else None
     names = Names("fit", "validation", "validation_steps")
     source, whole = as_data(names, validation, batch_size=size, steps=steps)
+    check_once(names, source, steps)
     inspector.accept(source.example(), whole)
     measure = evaluator(inspector, source, compute_dtype=compute_dtype)
     # The same batches each time; an iterator goes on, and after a resumption is read up to there.

@@ -163,6 +163,13 @@ class Iterated(Source):
         return ""
 
 
+def check_once(names: Names, source: Source, steps: int | None) -> None:
+    """Refuse more steps than batches where data are measured: some would count twice."""
+    if steps is not None and isinstance(source, Indexed) and steps > len(source.data):
+        wanted = f"be at most {len(source.data)}, as many as there are batches"
+        _checks.refuse(names.function, str(names.steps), wanted, steps, "leave it out to read all")
+
+
 def set_state(iterator: Any, position: dict[str, Any]) -> None:
     """Give an iterator the state that `position` saved."""
     text = position.get("text")

@@ -101,6 +101,8 @@ def train_step(
         return total + count * extra, (sums, applied.carry, applied.buffers)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        check_kind(function, "state", state, TrainState, "give what train.init_state returns")
+        check_kind(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
         check_average(function, averaging, state.average)
         key = jax.random.fold_in(state.key, state.step)
         differentiate = jax.grad(objective, has_aux=True)
@@ -136,6 +138,13 @@ def train_step(
         return new._replace(step=state.step + 1, bad=counted), sums
 
     return jax.jit(step, donate_argnums=0)
+
+
+def check_kind(function: str, argument: str, given: Any, kind: type, way_out: str) -> None:
+    """Refuse what is no such value, such as the other argument."""
+    if not isinstance(given, kind):
+        wanted, got = f"be a {kind.__name__}", _checks.describe(given)
+        _checks.refuse(function, argument, wanted, got, way_out, error=TypeError)
 
 
 def make_eval_step(
@@ -181,6 +190,8 @@ def eval_step(
     run = computing_in(function, model, compute_dtype)
 
     def step(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, Sums]:
+        check_kind(function, "weights", weights, Weights, "give train.Weights(params)")
+        check_kind(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
         applied = run(weights, batch, carry, None)
         return applied.carry, {m.name: m.sums(applied.outputs, batch) for m in measures}
 

@@ -25,6 +25,26 @@ def without(weights, name):
 
 
 CASES = table(
+    update={
+        "from an LSTM": (
+            lambda w: course_to_rnnjax(LSTM, update="new"),
+            VALUE,
+            "course_to_rnnjax: `update` must be None where no layer is gru, got str 'new'; leave "
+            "it out.",
+        ),
+        "of a stack without a GRU": (
+            lambda w: course_to_rnnjax([LSTM], update="new"),
+            VALUE,
+            "course_to_rnnjax: `update` must be None where no layer is gru, got str 'new'; leave "
+            "it out.",
+        ),
+        "to an LSTM": (
+            lambda w: rnnjax_to_course(*made(rnnjax.lstm(4)), update="old"),
+            VALUE,
+            "rnnjax_to_course: `update` must be None where no layer is gru, got str 'old'; leave "
+            "it out.",
+        ),
+    },
     text={
         "features": (
             lambda w: course.model_forward(TEXT_X, TEXT_LAYERS, TEXT_HEAD),

@@ -54,6 +54,18 @@ CASES = table(
             "linen_to_rnnjax: `source` must be a mapping, got int 3; give names and arrays, such "
             "as a state dict.",
         ),
+        "gates that are not there": (
+            lambda w: linen_to_rnnjax(SIMPLE_TREE, gate_activation=jax.nn.hard_sigmoid),
+            VALUE,
+            "linen_to_rnnjax: `gate_activation` must be None where no layer is lstm or gru or mgu, "
+            "got the function hard_sigmoid; leave it out.",
+        ),
+        "a tracer": (
+            lambda w: jax.eval_shape(lambda p: rnnjax_to_linen(w.lstm, p).weights, w.p),
+            TYPE,
+            "rnnjax_to_linen: `params.w_ih` must be concrete, got a tracer; call rnnjax_to_linen "
+            "outside of jit.",
+        ),
         "nothing": (
             lambda w: linen_to_rnnjax([]),
             VALUE,

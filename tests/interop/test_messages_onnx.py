@@ -43,6 +43,12 @@ FROM = {
         "source` must be a mapping, got list [array([0., 0.], dtype=float32)]; give names and "
         "arrays, such as a state dict.",
     ),
+    "initializers of arrays": (
+        lambda: onnx_to_rnnjax(arrays(), attributes={}, initializers={"a": zeros(2)}),
+        VALUE,
+        "initializers` must be None where source is arrays, got a dict with ['a']; put them into "
+        "source.",
+    ),
     "no attributes": (
         lambda: onnx_to_rnnjax(arrays()),
         VALUE,

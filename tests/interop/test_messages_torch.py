@@ -14,6 +14,11 @@ from rnnjax.interop import rnnjax_to_torch, torch_to_rnnjax
 
 OWN = Scaled.__module__
 FROM = {
+    "nonlinearity of a GRU": (
+        lambda: torch_to_rnnjax(state(gates=3), nonlinearity="relu"),
+        VALUE,
+        "nonlinearity` must be None where no layer is elman, got str 'relu'; leave it out.",
+    ),
     "no mapping": (
         lambda: torch_to_rnnjax([zeros(2)]),
         TYPE,

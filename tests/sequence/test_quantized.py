@@ -164,6 +164,12 @@ MESSAGES = table(
             "quantize: `params` must be from init, got LSTMParams(w_ih, w_hh, b); give what init "
             "made for this very cell or layer.",
         ),
+        "twice, with its layer": (
+            lambda w: rnnjax.quantize(*rnnjax.quantize(w.lstm, w.p)),
+            VALUE,
+            "quantize: `params` must be whole weights, got int8 weights with their scales; "
+            "quantize the whole weights, once.",
+        ),
         "none": (
             lambda w: rnnjax.quantize(jax.nn.relu, ()),
             VALUE,
@@ -180,6 +186,14 @@ MESSAGES = table(
             VALUE,
             "quantize: `params.w_ih` must be finite, got NaN or infinity; take params from before "
             "training went wrong.",
+        ),
+    },
+    dequantize={
+        "layer": (
+            lambda w: rnnjax.dequantize(w.both),
+            TYPE,
+            "dequantize: `params` must hold arrays, got str 'bidirectional'; give the params that "
+            "quantize returns.",
         ),
     },
     quantized={

@@ -1,5 +1,6 @@
 """What a stepper refuses, in whole sentences."""
 
+import flax.nnx
 import jax
 import numpy as np
 import pytest
@@ -76,6 +77,39 @@ MADE = {
         TYPE,
         "stepper: `cell_or_layer` must be cells, layers or functions of the features, got int 3; "
         "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like.",
+    ),
+    "a module of ours": (
+        lambda w: rnnjax.stepper(rnnjax.nnx.LSTM(D, H, rngs=flax.nnx.Rngs(0)), w.p),
+        TYPE,
+        "stepper: `cell_or_layer` must be cells, layers or functions of the features, got a LSTM, "
+        "a module with weights of its own; give module.layer, and module.functional_params() as "
+        "the params.",
+    ),
+    "a module of Linen": (
+        lambda w: rnnjax.stepper(rnnjax.linen.LSTM(H), w.p),
+        TYPE,
+        "stepper: `cell_or_layer` must be cells, layers or functions of the features, got a LSTM, "
+        "a module with weights of its own; build it with rnnjax.lstm(...), "
+        "rnnjax.bidirectional(...) and the like.",
+    ),
+    "a module of Flax in a stack": (
+        lambda w: rnnjax.stack(w.lstm, flax.nnx.Linear(H, 2, rngs=flax.nnx.Rngs(0))),
+        TYPE,
+        "stack: `layers` must be cells, layers or functions of the features, got a Linear, a "
+        "module with weights of its own; build it with rnnjax.lstm(...), rnnjax.bidirectional(...) "
+        "and the like.",
+    ),
+    "no params": (
+        lambda w: rnnjax.stepper(w.deep, None),
+        TYPE,
+        "stepper: `params` must be from init, got NoneType None; give what init made for this "
+        "very cell or layer.",
+    ),
+    "no params of layers": (
+        lambda w: rnnjax.stepper(w.deep, ()),
+        TYPE,
+        "stepper: `params` must be from init, got an empty tuple; give what init made for this "
+        "very cell or layer.",
     ),
     "params of another": (
         lambda w: rnnjax.stepper(w.lstm, w.p_gru),

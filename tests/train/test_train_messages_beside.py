@@ -1,5 +1,6 @@
 """Bad calls beside `fit` are refused in one sentence each."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ import rnnjax
 from rnnjax import train
 
 GRU = rnnjax.gru(4)
+STEP = train.make_train_step(MODEL, train.cross_entropy, SGD)
 
 
 def linear():
@@ -72,6 +74,18 @@ BESIDE = {
         TYPE,
         "evaluate: `targets` must be integer labels of shape (6,), got NoneType None; "
         "give one class for each of them.",
+    ),
+    "evaluate, more steps than batches": (
+        lambda: train.evaluate(TRAINED, ROWS, [train.accuracy], batch_size=4, steps=3),
+        VALUE,
+        "evaluate: `steps` must be at most 2, as many as there are batches, got 3; leave it out "
+        "to read all.",
+    ),
+    "fit, more validation steps than batches": (
+        lambda: fit(validation=ROWS, batch_size=3, validation_steps=3),
+        VALUE,
+        "fit: `validation_steps` must be at most 2, as many as there are batches, got 3; leave it "
+        "out to read all.",
     ),
     "evaluate, steps": (
         lambda: train.evaluate(TRAINED, BATCHES, [train.accuracy], steps=0),
@@ -172,6 +186,24 @@ BESIDE = {
         TYPE,
         "summary: `targets` must be integer labels of shape (6,), got float64 of shape (6,); "
         "count classes in whole numbers, with .astype(int).",
+    ),
+    "make_train_step, a batch for the state": (
+        lambda: STEP(ROWS, ROWS),
+        TYPE,
+        "make_train_step: `state` must be a TrainState, got Batch(xs, targets, lengths); give what "
+        "train.init_state returns.",
+    ),
+    "make_train_step, a tuple for the batch": (
+        lambda: STEP(train.init_state(MODEL, SGD, ROWS, key=jax.random.key(0)), (XS, LABELS)),
+        TYPE,
+        "make_train_step: `batch` must be a Batch, got a tuple of 2 (an array of shape (6, 5, 3), "
+        "an array of shape (6,)); write data.Batch(xs, targets, lengths).",
+    ),
+    "make_eval_step, params for weights": (
+        lambda: train.make_eval_step(MODEL, [train.accuracy])(TRAINED.params, None, ROWS),
+        TYPE,
+        "make_eval_step: `weights` must be a Weights, got NetworkParams(layer, head); give "
+        "train.Weights(params).",
     ),
     "make_train_step, model": (
         lambda: train.make_train_step(rnnjax.gru, train.cross_entropy, SGD),

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.interop.arrays import Arrays
-from rnnjax.interop.assemble import Reading, as_params, cell_of, stacked
+from rnnjax.interop.assemble import Reading, as_params, cell_of, refuse_unused, stacked
 from rnnjax.interop.course.packing import NAMES, Update, pack, unpack
 from rnnjax.interop.report import Converted, Foreign, Report, Row
 from rnnjax.sequence.dense import DenseParams, dense
@@ -64,6 +64,7 @@ def course_to_rnnjax(
     if not isinstance(parameters, list | tuple):
         arrays = Arrays(function, "parameters", parameters, dtype=dtype)
         layer, params = read_layer(arrays, "", "", update)
+        refuse_unused(function, "update", update, (layer, params), ("gru",))
         return Converted(layer, as_params(function, params), arrays.finish())
     if not parameters:
         way_out = "give the weights of one"
@@ -74,6 +75,7 @@ def course_to_rnnjax(
     layers, params = zip(*pairs, strict=True)
     names = [f"parameters[{k}]" for k in range(len(pairs))]
     layer, params = stacked(function, names, layers, params)
+    refuse_unused(function, "update", update, (layer, params), ("gru",))
     return Converted(layer, as_params(function, params), arrays.finish())
 
 
@@ -138,6 +140,7 @@ def rnnjax_to_course(
     if update is not None:
         _checks.choice(function, "update", update, ("new", "old"))
     reading = Reading(function, layer, params)
+    refuse_unused(function, "update", update, (layer, params), ("gru",))
     trees, rows = [], []
     for part in reading.parts:
         weights = write_dense(reading, part) if part.factory == "dense" else None
