@@ -95,9 +95,9 @@ def embedding(
             tokens = tokens.astype(jnp.int32)  # which can say V
         # Negative ones would count from the end.
         tokens = jnp.where(tokens < 0, params.w.shape[0], tokens)
-        ys = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
+        ys = look_up(params.w, tokens, jnp.nan)
         if rate and key is not None:
-            ys = drop_words(key, params.w, tokens, ys, rate)
+            ys = drop_words(key, params.w.shape[0], tokens, ys, rate)
         return (), blank(ys.astype(dtypes.compute or ys.dtype), sequence.mask)
 
     def in_spec(params):
@@ -106,8 +106,16 @@ def embedding(
     return Layer("embedding", init, run, lambda in_features: width, in_spec, bool(rate))
 
 
-def drop_words(key: Any, w: Array, tokens: Array, ys: Array, rate: float) -> Array:
+def look_up(table: Array, tokens: Array, beyond: Any) -> Array:
+    """The row of each token, and `beyond` where there is none; sharded as the tokens are."""
+    out = None
+    if jax.sharding.get_abstract_mesh().explicit_axes:
+        out = jax.P(*jax.typeof(tokens).sharding.spec, *(None,) * (table.ndim - 1))
+    return table.at[tokens].get(mode="fill", fill_value=beyond, out_sharding=out)
+
+
+def drop_words(key: Any, count: int, tokens: Array, ys: Array, rate: float) -> Array:
     """Zero the vectors of words drawn from all of them, and scale the others up."""
-    kept = jax.random.bernoulli(key, 1.0 - rate, w.shape[:1]) | jnp.zeros_like(w[:, 0], bool)
-    there = jnp.take(kept, tokens, axis=0, mode="fill", fill_value=True)
+    kept = jax.random.bernoulli(key, 1.0 - rate, (count,))
+    there = look_up(kept, tokens, True)
     return jnp.where(there[..., None], scale_up(ys, rate), jnp.zeros_like(ys))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from messages import TYPE, VALUE, check_raised, made, no_type_checker  # noqa: F401
 from registry import random_params
 
@@ -111,6 +112,25 @@ def test_dtypes_are_those_of_the_embedding():
     assert params.body.w_ih.dtype == jnp.float32
 
 
+def test_on_a_mesh_with_explicit_axes_the_batch_stays_sharded():
+    layer = rnnjax.tied_embedding(rnnjax.embedding(V, H, dropout=0.3), rnnjax.gru(H))
+    params, tokens = random_params(layer, None), np.arange(3 * 8).reshape(3, 8) % V
+    lengths = np.array([3, 2, 1, 0] * 2)
+
+    def total(params, tokens):
+        _, ys = layer.apply(params, tokens, lengths=lengths, key=KEY)
+        return (ys**2).sum(), ys
+
+    slope = jax.jit(jax.grad(total, has_aux=True))
+    wanted = slope(params, tokens)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        split = jax.device_put(tokens, jax.NamedSharding(mesh, jax.P(None, "data")))
+        got = slope(params, split)
+        assert jax.typeof(got[1]).sharding.spec == jax.P(None, "data", None)
+    close(jax.device_get(got), wanted, 1e-5)
+
+
 def steps(layer, params, method):
     step = rnnjax.stepper(layer, params)
     assert step.method == method
@@ -206,6 +226,27 @@ def to_keras(outputs):
     assert AGAIN in str(there.report)
 
 
+def in_nnx(outputs):
+    module = rnnjax.nnx.RNN(LAYER, None, rngs=nnx.Rngs(0), time_major=True)
+    params = module.functional_params()
+    assert type(params) is rnnjax.TiedParams
+    close(module(TOKENS, deterministic=True), LAYER.apply(params, TOKENS), 1e-5)
+
+
+def in_linen(outputs):
+    module = rnnjax.linen.RNN(LAYER, time_major=True, deterministic=True)
+    variables = {"params": rnnjax.params_to_dict(PARAMS)}
+    close(module.apply(variables, TOKENS), outputs, 1e-5)
+
+
+def both_ways(outputs):
+    both = rnnjax.bidirectional(LAYER, merge=rnnjax.merge.pair)
+    params = jax.tree.map(lambda a: jnp.stack([a, a]), PARAMS)
+    _, (forward, backward) = both.apply(params, TOKENS)
+    close(forward, outputs[1], 1e-5)
+    close(backward[::-1], LAYER.apply(PARAMS, TOKENS[::-1])[1], 1e-5)
+
+
 SERVED = {
     "stepper of the library": lambda out: close(steps(LAYER, PARAMS, rnnjax.Native()), out, 1e-5),
     "stepper of JAX": steps_of_jax,
@@ -220,6 +261,9 @@ SERVED = {
     "StableHLO": to_stablehlo,
     "PyTorch": to_torch,
     "Keras": to_keras,
+    "NNX": in_nnx,
+    "Linen": in_linen,
+    "bidirectional": both_ways,
 }
 
 
