@@ -67,6 +67,7 @@ from rnnjax.sequence import Int8Weights as Int8Weights
 from rnnjax.sequence import Layer as Layer
 from rnnjax.sequence import Quantized as Quantized
 from rnnjax.sequence import Stepper as Stepper
+from rnnjax.sequence import TiedParams as TiedParams
 from rnnjax.sequence import activation_penalty as activation_penalty
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
@@ -89,6 +90,7 @@ from rnnjax.sequence import reverse_sequences as reverse_sequences
 from rnnjax.sequence import stack as stack
 from rnnjax.sequence import stepper as stepper
 from rnnjax.sequence import temporal_penalty as temporal_penalty
+from rnnjax.sequence import tied_embedding as tied_embedding
 from rnnjax.sequence import unroll as unroll
 from rnnjax.sequence import unroll_batch_norm as unroll_batch_norm
 from rnnjax.storage import Loaded as Loaded

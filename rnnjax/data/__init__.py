@@ -9,3 +9,6 @@ from rnnjax.data.padded import buckets as buckets
 from rnnjax.data.padding import pad_sequences as pad_sequences
 from rnnjax.data.streams import Windows as Windows
 from rnnjax.data.streams import windows as windows
+from rnnjax.data.vocabulary import Vocabulary as Vocabulary
+from rnnjax.data.vocabulary import vocabulary as vocabulary
+from rnnjax.data.words import words as words

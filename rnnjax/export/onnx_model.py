@@ -184,5 +184,6 @@ def _report(graph: Graph, parts: list[Part]) -> ONNXReport:
     rows = [ONNXPart(part.name, part.factory, tuple(operators(part))) for part in parts]
     notes = [f"{note}, left out: off at inference" for part in parts for note in part.notes]
     notes += [f"{part.small} weights, multiplied out to float32" for part in parts if part.small]
+    notes += [f"{part.name}: the matrix of {part.tied} again" for part in parts if part.tied]
     said = tuple(dict.fromkeys(notes))
     return ONNXReport(tuple(graph.inputs), tuple(graph.outputs), tuple(rows), said)

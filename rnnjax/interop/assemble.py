@@ -183,6 +183,10 @@ def notes_of(part: Part) -> list[str]:
     notes = [f"{where}: without {note}, which is off at inference" for note in part.notes]
     if part.small:
         notes.append(f"{where}: {part.small} weights, multiplied out to float32")
+    if part.tied:
+        notes.append(
+            f"{where}: the matrix of {part.tied} again; here both are one, and trained as one"
+        )
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(part.params)}
     for option, does in (("dtype", "computes"), ("carry_dtype", "keeps its carry")):
         wanted = part.options.get(option)

@@ -28,5 +28,7 @@ from rnnjax.sequence.report import newton_report as newton_report
 from rnnjax.sequence.stack import stack as stack
 from rnnjax.sequence.stepper import Stepper as Stepper
 from rnnjax.sequence.stepper import stepper as stepper
+from rnnjax.sequence.tied import TiedParams as TiedParams
+from rnnjax.sequence.tied import tied_embedding as tied_embedding
 from rnnjax.sequence.unroll import explain as explain
 from rnnjax.sequence.unroll import unroll as unroll

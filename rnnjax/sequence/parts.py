@@ -10,6 +10,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.cells.recipe import Recipe, recipe_of
 from rnnjax.sequence.layer import Layer, as_layer
 from rnnjax.sequence.quantized import dequantize
+from rnnjax.sequence.tied import untied, untied_layers
 
 # What is said of parts that hardly anything else has, by factory.
 REASONS = {
@@ -37,6 +38,7 @@ class Part(NamedTuple):
         reverse: whether a cell that reads one way reads from the end.
         merge: what makes one output of both ways; None for one way.
         notes: what was left out, such as "dropout 0.2", which is off at inference.
+        tied: the part whose matrix this one reads the other way, by name; empty for its own.
         small: the dtype of weights from `quantize`, which are to be multiplied out; else None.
     """
 
@@ -48,6 +50,7 @@ class Part(NamedTuple):
     merge: Callable[[Any, Any], Any] | None = None
     notes: tuple[str, ...] = ()
     small: str | None = None
+    tied: str = ""
 
     @property
     def factory(self) -> str:
@@ -69,7 +72,8 @@ def parts_of(layer: Cell | Layer, params: PyTree) -> list[Part]:
     """The parts of a cell or layer from bottom to top; stacks in stacks are laid flat.
 
     A stack with skip connections is one part, and so is what is bidirectional around more than a
-    cell. Params may be abstract, from `jax.eval_shape`.
+    cell. A tied embedding is three or more: `embedding`, `body`, and the `output`, which has the
+    same matrix. Params may be abstract, from `jax.eval_shape`.
     """
     return _walk("", layer, params, ())
 
@@ -95,6 +99,10 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
                 for i, (layer, own) in enumerate(zip(options["layers"], params, strict=True))
                 for part in _walk(f"{start}layers_{i}", as_layer("stack", layer), own, inner)
             ]
+        case "tied_embedding":
+            return _both_ends(f"{name}." if name else "", options, params, notes)
+        case "embedding" if options["dropout"]:
+            notes = (*notes, f"dropout {options['dropout']} of words")
         case "quantized":
             inner = as_layer("quantized", options["layer"])
             found = _walk(name, inner, params, notes)
@@ -109,6 +117,19 @@ def _walk(name: str, thing: Any, params: PyTree, notes: tuple[str, ...]) -> list
         cell, more = _quiet(thing)
         return [Part(name, cell, recipe_of(cell), params, notes=notes + more)]
     return [Part(name, thing, recipe, params, notes=notes)]
+
+
+def _both_ends(
+    start: str, options: dict[str, Any], params: PyTree, notes: tuple[str, ...]
+) -> list[Part]:
+    """An embedding, a body, and a dense layer with the embedding's matrix."""
+    layers, names = untied_layers(**options), ("embedding", "body", "output")
+    parts = [
+        part
+        for name, layer, own in zip(names, layers, untied(params), strict=True)
+        for part in _walk(f"{start}{name}", layer, own, notes)
+    ]
+    return [*parts[:-1], parts[-1]._replace(tied=parts[0].name)]
 
 
 def _both_ways(

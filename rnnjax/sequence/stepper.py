@@ -39,8 +39,8 @@ def stepper(
 
     Params are prepared here, once. Where the compiled library knows the whole network, and arrays
     are NumPy's, a step is one call of it, without JAX. It knows plain LSTM, GRU and Elman cells,
-    dense layers, activations, and an embedding at the bottom, in float32, with weights in float32,
-    or as `quantize` makes them.
+    dense layers, activations, and an embedding at the bottom, tied or not, in float32, with weights
+    in float32, or as `quantize` makes them.
 
     Args:
         cell_or_layer: any cell or layer that reads forwards, a stack of them, too.
@@ -96,6 +96,8 @@ def _refuse_backwards(name: str, thing: Any) -> None:
         return
     if recipe.factory == "quantized":
         _refuse_backwards(name, recipe.options["layer"])
+    if recipe.factory == "tied_embedding":
+        _refuse_backwards(f"{name}.body" if name else "body", recipe.options["body"])
     if recipe.factory == "stack":
         for i, layer in enumerate(recipe.options["layers"]):
             _refuse_backwards(f"{name}.layers_{i}" if name else f"layers_{i}", layer)

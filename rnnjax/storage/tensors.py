@@ -84,7 +84,7 @@ def refuse_special(function: str, path: Path, mode: int, way_out: str) -> None:
         _checks.refuse(function, "path", "be a regular file", f"{special}, {path}", way_out)
 
 
-def _at_once(name: str, flags: int) -> int:
+def at_once(name: str, flags: int) -> int:
     """Open a file for reading, without waiting until somebody writes to a pipe."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
@@ -93,7 +93,7 @@ def _at_once(name: str, flags: int) -> int:
 def opened(function: str, path: str | Path) -> Iterator[TensorFile]:
     """A file whose header is sound; its numbers have not been read."""
     path = named_file(function, path)
-    with open(path, "rb", opener=_at_once) as file:
+    with open(path, "rb", opener=at_once) as file:
         found = os.fstat(file.fileno())
         refuse_special(function, path, found.st_mode, "copy what it gives to a file first")
         try:

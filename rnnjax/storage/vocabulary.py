@@ -56,6 +56,7 @@ FACTORIES: dict[str, Callable[..., Any]] = {
         sequence.quantized,
         sequence.recurrent,
         sequence.stack,
+        sequence.tied_embedding,
     )
 }
 
@@ -125,6 +126,7 @@ WITHOUT_ARRAYS = (  # of their own; all others have one at least
     "residual",
     "stack",
     "state_noise",
+    "tied_embedding",
     "with_carries",
     "zoneout",
 )

@@ -180,6 +180,17 @@ def test_tokens_to_classes(time_major, opset):
         assert_same(got, carry, turn(np.asarray(ys)))
 
 
+def test_one_matrix_at_both_ends():
+    layer = rnnjax.tied_embedding(rnnjax.embedding(9, 4, dropout=0.1), rnnjax.lstm(4))
+    params = random_params(layer, None)
+    tokens = np.random.default_rng(0).integers(0, 9, (5, 2)).astype(np.int32)
+    lengths = np.array([5, 2], np.int32)
+    told = Session(layer, params)(xs=tokens, lengths=lengths)
+    carry, ys = layer.apply(params, tokens, lengths=lengths)
+    np.testing.assert_allclose(told["ys"], ys, atol=1e-5)
+    np.testing.assert_allclose(told["final_body_h"], carry.h, atol=1e-5)
+
+
 @pytest.mark.parametrize("token", [-1, 9])
 def test_a_token_without_a_vector_is_an_error(token):
     layer = rnnjax.embedding(9, 3)
