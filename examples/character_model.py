@@ -32,7 +32,7 @@ def text_of(book):
 
 
 READ, UNSEEN = (list(map(text_of, books)) for books in datasets.books())
-LETTERS = data.vocabulary([*READ, *UNSEEN], specials=())
+LETTERS = data.vocabulary("".join([*READ, *UNSEEN]), specials=())
 
 
 def network(hidden):
