@@ -108,6 +108,7 @@ from rnnjax.storage import save_weights as save_weights
 
 if TYPE_CHECKING:
     from rnnjax import data as data
+    from rnnjax import decoding as decoding
     from rnnjax import export as export
     from rnnjax import interop as interop
     from rnnjax import linen as linen
@@ -118,9 +119,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_ROOMS = "nnx linen testing data decoding train plots interop export".split()
+
 
 def __getattr__(name: str) -> Any:
     # On first use, so that `import rnnjax` needs jax alone.
-    if name in ("nnx", "linen", "testing", "data", "train", "plots", "interop", "export"):
+    if name in _ROOMS:
         return importlib.import_module(f"rnnjax.{name}")
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

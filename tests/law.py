@@ -21,7 +21,7 @@ LAYERS = (  # lowest first; what shares a line may not import each other
     ("methods",),
     ("sequence",),
     ("storage",),
-    ("nnx", "linen", "interop", "plots", "testing", "data"),
+    ("nnx", "linen", "interop", "plots", "testing", "data", "decoding"),
     ("export", "train"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -49,7 +49,7 @@ ELSEWHERE = ("examples", "benchmarks", "tests", "native", "hatch_build.py")  # o
 OWN_CODE = {("tests/test_docs.py", "exec()"), ("tests/test_docs.py", "compile()")}  # of our pages
 
 FILE_LINES, BODY_LINES, POSITIONAL = 400, 60, 4
-PUBLIC_INITS = ("", "nnx", "linen", "data", "train", "plots", "interop", "export")
+PUBLIC_INITS = ("", "nnx", "linen", "data", "decoding", "train", "plots", "interop", "export")
 
 
 class Source:

@@ -37,6 +37,7 @@ def test_every_public_name_is_in_the_reference():
         ".nnx",
         ".linen",
         ".data",
+        ".decoding",
         ".train",
         ".plots",
         ".interop",

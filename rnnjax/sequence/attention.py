@@ -120,9 +120,9 @@ def dot_attention(
     width, dtypes = _options(name, features, w_init, dtype, param_dtype)
 
     def init(key, query_features, memory_features):
-        return DotAttentionParams(
-            *_matrices(name, key, dtypes, w_init, (query_features, memory_features, width))[0]
-        )
+        shapes = (query_features, memory_features, width)
+        (w_query, w_memory), _ = _matrices(name, key, dtypes, w_init, shapes)
+        return DotAttentionParams(w_query, w_memory)
 
     def memorise(params, memory, *, lengths=None, mask=None):
         _check_params(f"{name}.memorise", params, DotAttentionParams)
@@ -212,9 +212,10 @@ def additive_attention(
 
     def init(key, query_features, memory_features):
         shapes = (query_features, memory_features, width)
-        matrices, key_v = _matrices(name, key, dtypes, w_init, shapes)
+        (w_query, w_memory), key_v = _matrices(name, key, dtypes, w_init, shapes)
         v = packed(key_v, (w_init,), (width, 1), dtypes.params)[:, 0]
-        return AdditiveAttentionParams(*matrices, jnp.zeros(width, dtypes.params), v)
+        b = jnp.zeros(width, dtypes.params)
+        return AdditiveAttentionParams(w_query, w_memory, b, v)
 
     def memorise(params, memory, *, lengths=None, mask=None):
         _check_params(f"{name}.memorise", params, AdditiveAttentionParams)
