@@ -1,8 +1,8 @@
 """The law of the house: who may import whom, what is never written, and how long it is.
 
 The checker reads source with `ast` and runs nothing. What counts as public, and so is held to
-four positional arguments: the functions and classes that `rnnjax`, `rnnjax.nnx` or
-`rnnjax.linen` re-export, with the methods of those classes. Internal helpers may take more.
+four positional arguments: the functions and classes that `rnnjax` and its rooms re-export, with
+the methods of those classes. Internal helpers may take more.
 """
 
 import ast
@@ -21,6 +21,7 @@ LAYERS = (  # lowest first; what shares a line may not import each other
     ("methods",),
     ("sequence",),
     ("storage",),
+    # `decoding` stands beside `data`: it needs layers and JAX, and `train` may generate.
     ("nnx", "linen", "interop", "plots", "testing", "data", "decoding"),
     ("export", "train"),
 )

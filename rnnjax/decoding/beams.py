@@ -11,6 +11,7 @@ from rnnjax.cells.dtypes import at_least_float32
 from rnnjax.decoding.choosing import NONE
 from rnnjax.decoding.programs import (
     Step,
+    are_tokens,
     as_arrays,
     check_end,
     check_first,
@@ -19,6 +20,7 @@ from rnnjax.decoding.programs import (
     check_step_function,
     run,
 )
+from rnnjax.methods.manual import vary, varying_axes
 
 
 class Beams(NamedTuple):
@@ -120,13 +122,9 @@ def beam_search(
         _checks.refuse(name, "length_penalty", "be at least 0", penalty, way_out)
     end = check_end(name, end)
     first, carry = check_first(name, first), as_arrays(name, carry)
-    if not (
-        hasattr(first, "ndim") and first.ndim == 1 and jnp.issubdtype(first.dtype, jnp.integer)
-    ):
+    if not are_tokens(first):
         got, way_out = _checks.describe(first), "give every row the token that begins it"
-        if hasattr(first, "dtype"):
-            got = _checks.kind(first)
-        _checks.refuse(name, "first", "be tokens (B,)", got, way_out, error=TypeError)
+        _checks.refuse(name, "first", "be integers of shape (B,)", got, way_out, error=TypeError)
     check_rows(name, carry, len(first))
     first = jax.lax.convert_element_type(first, jnp.int32)
     options = {"end": end, "num_steps": count, "width": width, "length_penalty": penalty}
@@ -147,6 +145,7 @@ def _search(
     _check_tokens(logits, len(first), end)
     score = lambda state: state.log_probs / _penalty(state, length_penalty)
     state = _start(carry, first, logits, end=end, num_steps=num_steps, width=width)
+    state = vary(state, varying_axes((step, carry, first)))
     state = jax.lax.while_loop(
         lambda state: (state.n < num_steps) & state.live.any(),
         lambda state: _advance(step, state, end, length_penalty),
@@ -234,6 +233,7 @@ def _traced_back(state: State) -> Int[Array, "N W B"]:
         return _picked(parents, lanes), _picked(tokens, lanes)
 
     lanes = jax.lax.broadcasted_iota(jnp.int32, state.tokens.shape, 0)
+    lanes = vary(lanes, varying_axes(state.parents))
     return jax.lax.scan(back, lanes, (state.parents, state.history), reverse=True)[1]
 
 

@@ -11,6 +11,7 @@ from rnnjax._typing import Array, Int, PyTree
 from rnnjax.decoding.choosing import greedy
 from rnnjax.decoding.programs import (
     Step,
+    are_tokens,
     as_arrays,
     check_end,
     check_first,
@@ -20,6 +21,7 @@ from rnnjax.decoding.programs import (
     run,
 )
 from rnnjax.methods.base import keep, typed_as
+from rnnjax.methods.manual import vary, varying_axes
 
 
 class Generated(NamedTuple):
@@ -102,6 +104,8 @@ def _generate(
 ) -> Generated:
     outputs = check_outcome("generate", step, carry, first)
     first = _like_values(first, jax.eval_shape(choose, key, outputs))
+    axes = varying_axes((step, carry, first, key))
+    carry, first = vary((carry, first), axes)
 
     def advance(n: Array, carry: PyTree, inputs: PyTree) -> tuple[PyTree, PyTree]:
         after, outputs = step(carry, inputs)
@@ -124,11 +128,9 @@ def _generate(
 
 def _until(advance: Any, carry: PyTree, first: PyTree, num_steps: int, end: int) -> Generated:
     """Steps until every row has ended, or there are enough."""
-    if not (
-        hasattr(first, "dtype") and first.ndim == 1 and jnp.issubdtype(first.dtype, jnp.integer)
-    ):
-        way_out = "leave it out where values are no tokens"
-        _checks.refuse("generate", "end", "go with tokens (B,)", _checks.describe(first), way_out)
+    if not are_tokens(first):
+        got, way_out = _checks.describe(first), "leave it out where values are no tokens"
+        _checks.refuse("generate", "end", "go with integers of shape (B,)", got, way_out)
 
     def body(state: Any) -> Any:
         n, carry, tokens, ended, lengths, values = state
@@ -145,6 +147,7 @@ def _until(advance: Any, carry: PyTree, first: PyTree, num_steps: int, end: int)
     none = jnp.zeros_like(first, jnp.int32)
     values = jnp.broadcast_to(jnp.full_like(first, end), (num_steps, *first.shape))
     state = (jnp.int32(0), carry, first, none.astype(bool), none, values)
+    state = vary(state, varying_axes(first))
     _, carry, _, _, lengths, values = jax.lax.while_loop(goes_on, body, state)
     return Generated(carry, values, lengths)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from messages import TYPE, VALUE, check_refused, no_type_checker, table
+from registry import randomise
 
 import rnnjax
 from rnnjax import decoding
@@ -95,8 +96,8 @@ def test_equals_a_search_by_lists(width):
 
 def test_width_1_is_greedy_and_lengths_pay():
     layer = rnnjax.stack(rnnjax.embedding(5, 4), rnnjax.lstm(6), rnnjax.dense(5))
-    params = layer.init(jax.random.key(3), None)
-    params = jax.tree.map(lambda a: 3 * a, params)
+    like = jax.eval_shape(lambda: layer.init(jax.random.key(0), None))
+    params = randomise(like, 3, 2.0)
     first = jnp.array([1, 2, 3, 4])
     step, carry = decoding.step_of(layer, params), layer.init_carry(params, first)
     told = {"num_steps": 8, "end": 0}
@@ -175,7 +176,8 @@ REFUSED = table(
         "width": (
             lambda w: go(width=0),
             VALUE,
-            "beam_search: `width` must be at least 1, got 0; give the width or count that is meant.",
+            "beam_search: `width` must be at least 1, got 0; "
+            "give the width or count that is meant.",
         ),
         "penalty": (
             lambda w: go(length_penalty=-1),
