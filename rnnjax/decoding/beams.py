@@ -99,15 +99,13 @@ def beam_search(
         ValueError: for a wrong shape, and options out of range.
 
     Example:
-        >>> import jax, jax.numpy as jnp, rnnjax
+        >>> import jax.numpy as jnp
         >>> from rnnjax import decoding
-        >>> layer = rnnjax.stack(rnnjax.embedding(9, 4), rnnjax.gru(5), rnnjax.dense(9))
-        >>> params = layer.init(jax.random.key(0), in_features=None)
-        >>> step, start = decoding.step_of(layer, params), jnp.array([1, 1])
-        >>> carry = layer.init_carry(params, start)
-        >>> beams = decoding.beam_search(step, carry, start, end=0, num_steps=6, width=3)
-        >>> beams.tokens.shape, beams.scores.shape
-        ((3, 6, 2), (3, 2))
+        >>> following = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]))
+        >>> step = lambda carry, tokens: (carry, following[tokens])
+        >>> beams = decoding.beam_search(step, (), jnp.array([1]), end=0, num_steps=3, width=2)
+        >>> beams.tokens[..., 0].tolist(), beams.lengths[:, 0].tolist()
+        ([[2, 0, 0], [2, 1, 2]], [2, 3])
 
     Reference: Graves, *Sequence transduction with recurrent neural networks* (2012); Wu et al.,
     *Google's neural machine translation system* (2016), eq. (14), for the length penalty.

@@ -76,15 +76,12 @@ def generate(
         ValueError: for a wrong shape, and options out of range.
 
     Example:
-        >>> import jax, jax.numpy as jnp, rnnjax
+        >>> import jax.numpy as jnp
         >>> from rnnjax import decoding
-        >>> layer = rnnjax.stack(rnnjax.embedding(9, 4), rnnjax.gru(5), rnnjax.dense(9))
-        >>> params = layer.init(jax.random.key(0), in_features=None)
-        >>> step, start = decoding.step_of(layer, params), jnp.array([1, 1])
-        >>> carry = layer.init_carry(params, start)
-        >>> draw = {"choose": decoding.sampling(temperature=0.8), "key": jax.random.key(1)}
-        >>> decoding.generate(step, carry, start, num_steps=6, **draw).values.shape
-        (6, 2)
+        >>> following = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]))
+        >>> step = lambda carry, tokens: (carry, following[tokens])
+        >>> decoding.generate(step, (), jnp.array([0, 2]), num_steps=4).values.T.tolist()
+        [[1, 2, 0, 1], [0, 1, 2, 0]]
     """
     check_step_function("generate", step)
     count = _checks.size("generate", "num_steps", num_steps)

@@ -165,6 +165,26 @@ def test_what_the_step_holds_is_not_copied_for_each_beam():
     assert "11,2,6" in text and "5,2,6" in text and "5,11,2,6" not in text
 
 
+def test_inside_shard_map_rows_stand_where_they_stand():
+    rows, kinds = jax.P("data"), (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((B,), ("data",), axis_types=kinds)
+
+    def both(table, first, fresh):
+        step = jax.tree_util.Partial(step_through, table)
+        beams = decoding.beam_search(step, fresh, first, end=END, num_steps=N, width=3)
+        return beams, decoding.generate(step, fresh, first, end=END, num_steps=N)[1:]
+
+    last = [jax.P(*[None] * n, "data") for n in (2, 1, 0)]
+    outs = (decoding.Beams(last[0], last[1], last[1]), (last[1], last[2]))
+    told = {"mesh": mesh, "in_specs": (jax.P(), rows, (rows, rows)), "out_specs": outs}
+    arguments = jnp.asarray(TABLE), jnp.asarray(FIRST), jax.tree.map(jnp.asarray, FRESH)
+    beams, (tokens, lengths) = jax.jit(jax.shard_map(both, **told))(*arguments)
+    for a, b in zip(beams, search(width=3), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    one = search(width=1)
+    assert np.array_equal(tokens, one.tokens[0]) and np.array_equal(lengths, one.lengths[0])
+
+
 CARRY = jnp.zeros((B, 2))
 RIGHT = lambda carry, tokens: (carry, jnp.zeros((len(tokens), V)))
 go = lambda step=RIGHT, carry=CARRY, first=FIRST, num_steps=2, end=END, **told: (

@@ -175,6 +175,15 @@ REFUSED = table(
             "step_of.step: `inputs` must be integer, got float32; count tokens in whole numbers.",
         ),
     },
+    carry={
+        "of others": (
+            lambda w: decoding.step_of(w.lstm, w.p)((w.h, w.h), w.xs[0]),
+            TYPE,
+            "step_of.step: `carry` must be LSTMCarry(h, c), got a tuple of 2 (an array of shape "
+            "(3, 5), an array of shape (3, 5)); start from init_carry, or hand on the carry of an "
+            "earlier segment.",
+        ),
+    },
     arguments={
         "layer": (
             lambda w: go(step=LAYER),
