@@ -17,7 +17,7 @@ ODD = np.array(
 
 
 def drawn(choose, logits=LOGITS, count=4000):
-    tokens = choose(KEY, np.broadcast_to(logits, (count, 5)))
+    tokens = jax.jit(choose)(KEY, np.broadcast_to(logits, (count, 5)))
     assert tokens.dtype == jnp.int32
     return np.bincount(tokens, minlength=5) / count
 
@@ -50,7 +50,7 @@ def test_tokens_come_as_often_as_they_should(options, wanted):
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
 def test_what_is_impossible_is_not_drawn_and_no_token_is_minus_1(options):
-    choose = decoding.sampling(**options)
+    choose = jax.jit(decoding.sampling(**options))
     for seed in range(5):
         assert choose(jax.random.key(seed), ODD).tolist() == [-1, -1, 1, 2]
     ties = choose(KEY, np.zeros((200, 5), np.float32))
