@@ -41,16 +41,17 @@ def network(hidden):
     )
 
 
-def entrant(hidden, texts, epochs):
-    """A model that reads `texts`, and is judged by the books that it has not read."""
+def entrant(hidden, epochs, steps=None):
+    """A model that learns for so many steps an epoch, and is judged by books it has not read."""
     layer = network(hidden)
     stream = data.windows(
-        [LETTERS.encode(text) for text in texts], batch_size=BATCH, num_steps=STEPS
+        [LETTERS.encode(text) for text in READ], batch_size=BATCH, num_steps=STEPS
     )
     unseen = data.windows(
         [LETTERS.encode(text) for text in UNSEEN], batch_size=1, num_steps=1000, shuffle=False
     )
-    rate = train.warmup_cosine(RATE, epochs * len(stream), warmup_steps=len(stream) // 10)
+    total = epochs * (steps or len(stream))
+    rate = train.warmup_cosine(RATE, total, warmup_steps=total // 20)
 
     def learn(seed, folder):
         return train.fit(
@@ -61,6 +62,7 @@ def entrant(hidden, texts, epochs):
             optimizer=train.adamw(rate),
             key=jax.random.key(seed),
             epochs=epochs,
+            steps_per_epoch=steps,
             checkpoints=folder,
             resume=True,
         )
@@ -125,7 +127,7 @@ def main():
         goal=1.68,
         higher=False,
     )
-    size = (128, READ[-12:], 1) if told.quick else (HIDDEN, READ, EPOCHS)
+    size = (128, 3, 120) if told.quick else (HIDDEN, EPOCHS)
     verdicts = judging.judge(task, {"LSTM": entrant(*size)}, told)
     trained = verdicts["LSTM"].trained[0]
     for temperature in (0.5, 0.8, 1.0):
