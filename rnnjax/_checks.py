@@ -233,13 +233,31 @@ def prng_key(caller: str, value: Any) -> None:
 def same_structure(caller: str, argument: str, got: Any, wanted: Any, way_out: str) -> None:
     """Refuse a tree whose containers or leaf shapes are not those of `wanted`."""
     if jax.tree.structure(got) != jax.tree.structure(wanted):
-        refuse(caller, argument, f"be {describe(wanted)}", describe(got), way_out, error=TypeError)
+        path, got, wanted = first_difference(got, wanted)
+        there, here = describe(got), describe(wanted)
+        there = f"another {there}" if there == here else there
+        refuse(caller, argument + path, f"be {here}", there, way_out, error=TypeError)
     leaves = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True)
     for (path, leaf), like in leaves:
         name = argument + jax.tree_util.keystr(path)
         shape = getattr(leaf, "shape", None)
         if shape != like.shape:
             refuse(caller, name, f"have shape {like.shape}", shape or kind(leaf), way_out)
+
+
+def first_difference(got: Any, wanted: Any, path: str = "") -> tuple[str, Any, Any]:
+    """Where two trees of other structures are told apart in words, and what stands there."""
+    if describe(got) == describe(wanted):
+        for (key, inner), (_, like) in zip(children(got), children(wanted), strict=False):
+            if jax.tree.structure(inner) != jax.tree.structure(like):
+                return first_difference(inner, like, path + jax.tree_util.keystr(key))
+    return path, got, wanted
+
+
+def children(tree: Any) -> list[tuple[Any, Any]]:
+    """What a node of a tree holds, each with its key."""
+    is_leaf = lambda node: node is not tree
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
 
 
 def describe(tree: Any) -> str:
