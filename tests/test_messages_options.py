@@ -231,8 +231,6 @@ A_RATE = "0.0 drops nothing."
 TO_BUILD = "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like."
 ANY_LAYER = "cells, layers or functions of the features"
 NARROWER = "put a layer that changes the width outside: stack(first, stack(..., skip=...))."
-OF_ONE = "pass a function of one array, such as jax.nn.relu."
-OF_TWO = "pass a function of two arrays, such as rnnjax.merge.add."
 A_MERGE = "pass the function itself, such as rnnjax.merge.add."
 
 LAYERS = {
@@ -322,32 +320,6 @@ LAYERS = {
         lambda w: rnnjax.bidirectional(w.lstm, merge="concat"),
         TYPE,
         f"bidirectional: `merge` must be a function, got str 'concat'; {A_MERGE}",
-    ),
-    "activation of two arrays": (
-        lambda w: rnnjax.dense(3, activation=rnnjax.merge.add),
-        TYPE,
-        f"dense: `activation` must take x, got add(a, b); {OF_ONE}",
-    ),
-    "gate of two arrays": (  # whose signature does not tell
-        lambda w: rnnjax.lstm(3, gate_activation=jnp.maximum),
-        TYPE,
-        f"lstm: `gate_activation` must take x, got maximum of 2 arrays; {OF_ONE}",
-    ),
-    "a layer of two arrays": (
-        lambda w: rnnjax.stack(w.lstm, rnnjax.merge.add),
-        TYPE,
-        "stack: `layers` must be cells, layers or functions of the features, got add(a, b); "
-        "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like.",
-    ),
-    "skip of one array": (
-        lambda w: rnnjax.stack(w.lstm, skip=jax.nn.relu),
-        TYPE,
-        f"stack: `skip` must take a, b, got relu(x); {OF_TWO}",
-    ),
-    "merge of one array": (
-        lambda w: rnnjax.bidirectional(w.lstm, merge=jnp.tanh),
-        TYPE,
-        f"bidirectional: `merge` must take a, b, got tanh(x); {OF_TWO}",
     ),
     "skip by name": (
         lambda w: rnnjax.stack(w.lstm, skip="add"),
