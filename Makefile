@@ -68,6 +68,7 @@ bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/smaller.py --quick
 	$(BIN)/python benchmarks/linear.py --quick
 	$(BIN)/python benchmarks/chunkwise.py --quick
+	$(BIN)/python benchmarks/memory.py --quick
 	$(BIN)/python benchmarks/fit_overhead.py --quick
 
 docs: $(VENV)/.docs
