@@ -61,17 +61,23 @@ from rnnjax.methods import Newton as Newton
 from rnnjax.methods import NewtonReport as NewtonReport
 from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan
+from rnnjax.sequence import AdditiveAttentionParams as AdditiveAttentionParams
+from rnnjax.sequence import Attention as Attention
 from rnnjax.sequence import DenseParams as DenseParams
+from rnnjax.sequence import DotAttentionParams as DotAttentionParams
 from rnnjax.sequence import EmbeddingParams as EmbeddingParams
 from rnnjax.sequence import Int8Weights as Int8Weights
 from rnnjax.sequence import Layer as Layer
+from rnnjax.sequence import Memory as Memory
 from rnnjax.sequence import Quantized as Quantized
 from rnnjax.sequence import Stepper as Stepper
 from rnnjax.sequence import activation_penalty as activation_penalty
+from rnnjax.sequence import additive_attention as additive_attention
 from rnnjax.sequence import bidirectional as bidirectional
 from rnnjax.sequence import count_parameters as count_parameters
 from rnnjax.sequence import dense as dense
 from rnnjax.sequence import dequantize as dequantize
+from rnnjax.sequence import dot_attention as dot_attention
 from rnnjax.sequence import embedding as embedding
 from rnnjax.sequence import explain as explain
 from rnnjax.sequence import last_output as last_output
@@ -102,6 +108,7 @@ from rnnjax.storage import save_weights as save_weights
 
 if TYPE_CHECKING:
     from rnnjax import data as data
+    from rnnjax import decoding as decoding
     from rnnjax import export as export
     from rnnjax import interop as interop
     from rnnjax import linen as linen
@@ -112,9 +119,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_ROOMS = "nnx linen testing data decoding train plots interop export".split()
+
 
 def __getattr__(name: str) -> Any:
     # On first use, so that `import rnnjax` needs jax alone.
-    if name in ("nnx", "linen", "testing", "data", "train", "plots", "interop", "export"):
+    if name in _ROOMS:
         return importlib.import_module(f"rnnjax.{name}")
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

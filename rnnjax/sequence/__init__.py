@@ -1,6 +1,12 @@
 """Cells over time: the driver, the layers, and helpers for padded sequences."""
 
 from rnnjax.sequence import merge as merge
+from rnnjax.sequence.attention import AdditiveAttentionParams as AdditiveAttentionParams
+from rnnjax.sequence.attention import Attention as Attention
+from rnnjax.sequence.attention import DotAttentionParams as DotAttentionParams
+from rnnjax.sequence.attention import Memory as Memory
+from rnnjax.sequence.attention import additive_attention as additive_attention
+from rnnjax.sequence.attention import dot_attention as dot_attention
 from rnnjax.sequence.batch_norm import unroll_batch_norm as unroll_batch_norm
 from rnnjax.sequence.bidirectional import bidirectional as bidirectional
 from rnnjax.sequence.dense import DenseParams as DenseParams

@@ -67,7 +67,7 @@ def stepper(
         (2,)
     """
     layer = as_layer("stepper", cell_or_layer, argument="cell_or_layer")
-    _refuse_backwards("", layer)
+    refuse_backwards("stepper", "cell_or_layer", layer)
     check_params("stepper", layer, params)
     if getattr(layer.in_spec(params), "below", None) is not None:  # of tokens nothing was compared
         way_out = "give what init made for this very cell or layer"
@@ -89,23 +89,24 @@ def stepper(
     return Stepper(layer, params, method=None, network=None, reason=f"JAX runs it, since {found}")
 
 
-def _refuse_backwards(name: str, thing: Any) -> None:
+def refuse_backwards(function: str, argument: str, thing: Any, *, name: str = "") -> None:
     """Refuse a layer that reads from the end, wherever it stands, also with other fields."""
     recipe = getattr(thing, "recipe", None)
     if recipe is None:
         return
     if recipe.factory == "quantized":
-        _refuse_backwards(name, recipe.options["layer"])
+        refuse_backwards(function, argument, recipe.options["layer"], name=name)
     if recipe.factory == "stack":
         for i, layer in enumerate(recipe.options["layers"]):
-            _refuse_backwards(f"{name}.layers_{i}" if name else f"layers_{i}", layer)
+            inner = f"{name}.layers_{i}" if name else f"layers_{i}"
+            refuse_backwards(function, argument, layer, name=inner)
     reverse = recipe.factory == "recurrent" and recipe.options["reverse"]
     if reverse or recipe.factory == "bidirectional":
         got = "a layer with reverse=True" if reverse else "a bidirectional layer"
         got += f" at {name}" if name else ""
         way_out = "its first output needs the last input: run whole sequences with apply, or take "
         way_out += "a network that reads one way"
-        _checks.refuse("stepper", "cell_or_layer", "read forwards alone", got, way_out)
+        _checks.refuse(function, argument, "read forwards alone", got, way_out)
 
 
 class Stepper:
