@@ -95,8 +95,12 @@ def fans(forecasts: list[Fan]):
     figure, panels = plt.subplots(1, len(forecasts), figsize=(11, 3.8), layout="constrained")
     for axes, fan in zip(np.atleast_1d(panels), forecasts, strict=True):
         low, below, middle, above, high = np.quantile(fan.paths, [0.05, 0.25, 0.5, 0.75, 0.95], 0)
-        axes.fill_between(fan.ahead, low, high, color="tab:blue", alpha=0.18, lw=0, label="90 %")
-        axes.fill_between(fan.ahead, below, above, color="tab:blue", alpha=0.4, lw=0, label="50 %")
+        axes.fill_between(
+            fan.ahead, low, high, color="tab:blue", alpha=0.18, lw=0, label="90 % of paths"
+        )
+        axes.fill_between(
+            fan.ahead, below, above, color="tab:blue", alpha=0.4, lw=0, label="50 % of paths"
+        )
         axes.plot(fan.ahead, middle, color="tab:blue", label="median forecast")
         past = fan.times < fan.ahead[0]
         axes.plot(fan.times[past], fan.truth[past], color="grey", lw=1.2, label="known before")
@@ -104,6 +108,7 @@ def fans(forecasts: list[Fan]):
         axes.plot(fan.times[later], fan.truth[later], color="black", lw=1.2, label="what came")
         axes.axvline(fan.ahead[0], color="grey", linestyle=":", lw=1)
         axes.set(title=fan.title, xlim=(fan.times[0], fan.times[-1]))
+        axes.locator_params(integer=True, nbins=6)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     return figure

@@ -42,8 +42,8 @@ class Series(NamedTuple):
         first, last = self.years[[self.steps.min(), self.steps.max()]].astype(int)
         return judging.Judged(
             name=f"forecasting_{self.name.replace(' ', '_')}",
-            title=f"Forecasts of {self.name}, {first} to {last}",
-            measure=f"RMSE in {self.unit}",
+            title=f"Forecasts of {self.name} ({self.unit}), {first} to {last}",
+            measure="RMSE",
             form=".3f",
             baselines={name: error(truth, said) for name, said in self.baselines.items()},
             trivial=next(iter(self.baselines)),
@@ -74,7 +74,7 @@ def sunspots(fitted: int, last: int) -> Series:
     }
     return Series(
         name="sunspots",
-        unit="sunspots",
+        unit="mean of a year",
         years=years,
         truth=truth,
         values=roots - mean,
@@ -85,7 +85,7 @@ def sunspots(fitted: int, last: int) -> Series:
         ahead=1,
         baselines=baselines,
         goal=1.1 * error(truth[steps], baselines["AR(9)"]),
-        **dict(lags=9, scale=scale, floating=False, start=8, pieces=1, epochs=120),
+        **dict(lags=9, scale=scale, floating=False, start=8, pieces=1, epochs=150),
     )
 
 
@@ -116,7 +116,7 @@ def carbon_dioxide(fitted: int, last: int) -> Series:
         ahead=104,
         baselines=baselines,
         goal=error(truth[steps], baselines["last year and drift"]),
-        **dict(lags=26, scale=0.5, floating=True, start=155, pieces=8, epochs=100),
+        **dict(lags=26, scale=0.5, floating=True, start=155, pieces=8, epochs=80),
     )
 
 
