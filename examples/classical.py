@@ -5,17 +5,18 @@ import numpy as np
 WEEKS = 52  # of a year
 
 
-def autoregression(values: np.ndarray, fitted: int, order: int) -> tuple[np.ndarray, float]:
+def autoregression(values: np.ndarray, fitted: int, order: int):
     """What least squares on the first `fitted` values say of every value from `order` on.
 
-    With it comes the variance of what was left over in the fit.
+    With it come the variance of what was left over in the fit, and the weights: those of values
+    from the oldest on, then a constant.
     """
     windows = np.lib.stride_tricks.sliding_window_view(values[:-1], order)
     before = np.column_stack([windows, np.ones(len(windows))])
     rows = slice(fitted - order)
     weights, *_ = np.linalg.lstsq(before[rows], values[order:][rows], rcond=None)
     said = before @ weights
-    return said, float(np.mean((said - values[order:])[rows] ** 2))
+    return said, float(np.mean((said - values[order:])[rows] ** 2)), weights
 
 
 def held(values: np.ndarray) -> np.ndarray:

@@ -26,10 +26,12 @@ class Series(NamedTuple):
     goal: float
     lags: int  # values that networks read at a step,
     scale: float  # in this unit,
-    floating: bool  # from their mean, or from 0
+    level: float | None  # from here, or from their own mean
+    linear: np.ndarray  # (lags + 1,) weights of values and of 1 that answers are counted from
     start: int  # the first step that is read
     pieces: int  # that training cuts the series into
     epochs: int
+    decay: float  # of weights
 
     @property
     def steps(self) -> np.ndarray:
@@ -64,8 +66,8 @@ def sunspots(fitted: int, last: int) -> Series:
     roots = np.sqrt(truth)
     mean, scale = roots[past].mean(), roots[past].std()
     origins = np.where((years >= fitted) & (years < last))[0]
-    linear, _ = classical.autoregression(truth, past.sum(), 9)
-    of_roots, variance = classical.autoregression(roots, past.sum(), 9)
+    linear, *_ = classical.autoregression(truth, past.sum(), 9)
+    of_roots, variance, weights = classical.autoregression(roots, past.sum(), 9)
     steps = after(origins, 1)
     baselines = {
         "as the year before": truth[steps - 1],
@@ -77,15 +79,22 @@ def sunspots(fitted: int, last: int) -> Series:
         unit="mean of a year",
         years=years,
         truth=truth,
-        values=roots - mean,
+        values=roots,
         drift=np.zeros(len(years)),
-        restore=lambda values, steps: np.maximum(values + mean, 0) ** 2,
+        restore=lambda values, steps: np.maximum(values, 0) ** 2,
         fitted=past.sum(),
         origins=origins,
         ahead=1,
         baselines=baselines,
         goal=1.1 * error(truth[steps], baselines["AR(9)"]),
-        **dict(lags=9, scale=scale, floating=False, start=8, pieces=1, epochs=150),
+        lags=9,
+        scale=scale,
+        level=mean,
+        linear=weights,
+        start=8,
+        pieces=1,
+        epochs=150,
+        decay=30.0,
     )
 
 
@@ -116,7 +125,14 @@ def carbon_dioxide(fitted: int, last: int) -> Series:
         ahead=104,
         baselines=baselines,
         goal=error(truth[steps], baselines["last year and drift"]),
-        **dict(lags=26, scale=0.5, floating=True, start=155, pieces=8, epochs=80),
+        lags=26,
+        scale=0.5,
+        level=None,
+        linear=np.append(np.full(26, 1 / 26), 0),
+        start=155,
+        pieces=8,
+        epochs=80,
+        decay=1.0,
     )
 
 
