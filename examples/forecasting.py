@@ -188,7 +188,7 @@ def main():
         fan(sunspots, of_sunspots, 1900, 1980),
         fan(carbon_dioxide, of_carbon_dioxide, 1996, 2000),
     ]
-    print("wrote", pictures.save(pictures.fans(fans), path, dpi=100))
+    print("wrote", pictures.save(pictures.fans(fans), path, dpi=90))
 
 
 if __name__ == "__main__":
