@@ -43,12 +43,14 @@ class Verdict(NamedTuple):
     scores: list[float]
 
 
-def arguments(text: str) -> argparse.Namespace:
-    """The command line of an application."""
+def arguments(text: str, flags: dict[str, str] | None = None) -> argparse.Namespace:
+    """The command line of an application; `flags` are more of them, with their help."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a run of seconds that must learn")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many; the default is 3")
     parser.add_argument("--fresh", action="store_true", help="forget an interrupted run")
+    for flag, help_text in (flags or {}).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=help_text)
     told = parser.parse_args()
     told.whole = not told.quick and told.seeds == SEEDS
     told.seeds = 1 if told.quick else told.seeds
