@@ -34,6 +34,8 @@ class Entrant(NamedTuple):
 
     learn: Callable[[int, pathlib.Path], train.Trained]  # seed, folder of checkpoints
     score: Callable[[train.Trained], float]
+    # Other scores that the table tells below it, by name; None means none.
+    apart: Callable[[train.Trained], dict[str, float]] | None = None
 
 
 class Verdict(NamedTuple):
@@ -41,14 +43,17 @@ class Verdict(NamedTuple):
 
     trained: list[train.Trained]
     scores: list[float]
+    apart: list[dict[str, float]]
 
 
-def arguments(text: str) -> argparse.Namespace:
-    """The command line of an application."""
+def arguments(text: str, flags: dict[str, str] | None = None) -> argparse.Namespace:
+    """The command line of an application; `flags` are more of them, with their help."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a run of seconds that must learn")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many; the default is 3")
     parser.add_argument("--fresh", action="store_true", help="forget an interrupted run")
+    for flag, help_text in (flags or {}).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=help_text)
     told = parser.parse_args()
     told.whole = not told.quick and told.seeds == SEEDS
     told.seeds = 1 if told.quick else told.seeds
@@ -68,13 +73,15 @@ def judge(
         shutil.rmtree(runs, ignore_errors=True)
     verdicts = {}
     for name, entrant in entrants.items():
-        verdicts[name] = Verdict([], [])
+        verdicts[name] = Verdict([], [], [])
         for seed in range(told.seeds):
             trained = entrant.learn(seed, runs / f"{name}-{seed}".replace(" ", "-"))
             if trained.reason in ("SIGINT", "SIGTERM"):
                 sys.exit(f"{task.name}: interrupted; the same command goes on from here.")
             verdicts[name].trained.append(trained)
             verdicts[name].scores.append(float(entrant.score(trained)))
+            if entrant.apart is not None:
+                verdicts[name].apart.append(entrant.apart(trained))
             said = format(verdicts[name].scores[-1], task.form)
             print(f"{name}, seed {seed}: {task.measure} {said}", flush=True)
     rows = table(task, verdicts)
@@ -95,15 +102,14 @@ def picture(task: Judged, told: argparse.Namespace, kind: str = "") -> pathlib.P
 
 
 def table(task: Judged, verdicts: dict[str, Verdict]) -> list[list[str]]:
-    ours = [
-        reporting.Row(
-            f"**{name}**",
-            rnnjax.count_parameters(verdict.trained[0].params),
-            verdict.scores,
-            float(np.mean([seconds(trained) for trained in verdict.trained])),
-        )
-        for name, verdict in verdicts.items()
-    ]
+    ours = []
+    for name, verdict in verdicts.items():
+        count = rnnjax.count_parameters(verdict.trained[0].params)
+        taken = float(np.mean([seconds(trained) for trained in verdict.trained]))
+        ours.append(reporting.Row(f"**{name}**", count, verdict.scores, taken))
+        for other in verdict.apart[0] if verdict.apart else ():
+            scores = [each[other] for each in verdict.apart]
+            ours.append(reporting.Row(f"{name}, {other}", count, scores, taken))
     return reporting.compared(task.measure, task.form, task.baselines, ours)
 
 
