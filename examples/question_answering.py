@@ -12,7 +12,7 @@ that are named.
 Run: python examples/question_answering.py [--quick | --chat]
 """
 
-import re
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,6 @@ WORD, HIDDEN, LOOKS, BATCH, RATE = 32, 64, 2, 64, 8e-3
 EPOCH, EPOCHS = 100, 40  # steps; stories are always new
 WEIGHTS = reporting.HERE / "output" / "question_answering.safetensors"
 TEST = 1_000_000  # no seed of training
-TASKS = {"one fact": slice(stories.PEOPLE), "two facts": slice(stories.PEOPLE, None)}
 TALE = (
     "Ada went to the harbour. Emeka walked to the library. Ada picked up the lantern. "
     "Emeka grabbed the silver key. Ada talks about the attic. Ada ran to the library. "
@@ -135,28 +134,14 @@ def learn(seed, folder=None, epochs=EPOCHS):
     )
 
 
-def answers(trained, told):
-    """What the network says to every question of every story."""
-    readings = [tales.Reading(seed) for seed in range(len(told))]
-    asked = []
-    for reading, tale in zip(readings, told, strict=True):
-        for sentence in tale.sentences:
-            reading.read(sentence)
-        asked.append(reading.ask(tale.questions))
-    batch = data.Batch(tuple(map(np.stack, zip(*asked, strict=True))))
-    said = train.predict(trained, batch, batch_size=250)[0].argmax(-1)
-    return [list(map(r.name, row)) for r, row in zip(readings, said, strict=True)]
+def network(trained):
+    """Texts and questions in, logits and looks out, in NumPy."""
 
+    def run(texts, questions):
+        batch = data.Batch((texts, questions))
+        return jax.tree.map(np.asarray, train.predict(trained, batch, batch_size=250))
 
-def accuracy(said, told):
-    """By task: the share of right answers to questions that have one."""
-    shares = {}
-    for task, some in TASKS.items():
-        rows = zip(said, told, strict=True)
-        pairs = [p for row, tale in rows for p in list(zip(row, tale.answers, strict=True))[some]]
-        right = [answer == true for answer, true in pairs if true != tales.NOT_TOLD]
-        shares[task] = float(np.mean(right))
-    return shares
+    return run
 
 
 def picture(trained):
@@ -167,8 +152,7 @@ def picture(trained):
         reading.read(sentence)
     asked = ["the lantern", "the silver key", "Ada"]
     sentences, questions = reading.ask([f"where is {name}" for name in asked])
-    batch = data.Batch((sentences[None], questions[None]))
-    logits, looks = jax.tree.map(np.asarray, train.predict(trained, batch))
+    logits, looks = network(trained)(sentences[None], questions[None])
     weights = looks[0].reshape(-1, stories.LONGEST)[:, : len(tale)].T
     said = [f"in the {reading.name(answer)}" for answer in logits[0].argmax(-1)]
     columns = [text for pair in zip([f"{n}?" for n in asked], said, strict=True) for text in pair]
@@ -182,55 +166,36 @@ def picture(trained):
     return figure
 
 
-def chat():
-    """Read what is typed, and answer questions about it."""
+def chatter():
+    """The network of the last whole run, or of a shorter one."""
     if WEIGHTS.exists():
         params = rnnjax.load_weights(WEIGHTS, jax.eval_shape(init, jax.random.key(0)))
-        trained = train.Trained(model, params)
-    else:
-        print("There are no weights of a whole run; a shorter training comes first.")
-        trained = learn(0, epochs=EPOCHS // 4)
-        rnnjax.save_weights(WEIGHTS, trained.params)
-    print("Tell me who goes where and takes what; then ask where somebody or something is.")
-    reading = tales.Reading()
-    while True:
-        try:
-            said = input("> ")
-        except EOFError:
-            return
-        for text in filter(str.strip, re.split(r"(?<=[.?!])\s", said)):
-            try:
-                reply(trained, reading, text.strip())
-            except ValueError as error:
-                print(error)
+        return train.Trained(model, params)
+    print("There are no weights of a whole run; a shorter training comes first.")
+    trained = learn(0, epochs=EPOCHS // 4)
+    if trained.reason:
+        sys.exit("question_answering: interrupted.")
+    keep(trained)
+    return trained
 
 
-def reply(trained, reading, text):
-    """Take in a sentence, or answer a question and say why."""
-    if not text.lower().startswith("where"):
-        return reading.read(text)
-    sentences, questions = reading.ask([text])
-    logits, looks = train.predict(trained, data.Batch((sentences[None], questions[None])))
-    place = logits[0, 0].argmax()
-    if place == stories.NOT_TOLD:
-        return print("Nobody told me.")
-    facts = dict.fromkeys(reading.texts[look.argmax()] for look in looks[0, 0])
-    print(f"In the {reading.name(place)}: {' '.join(facts)}")
+def keep(trained):
+    WEIGHTS.parent.mkdir(exist_ok=True)
+    rnnjax.save_weights(WEIGHTS, trained.params)
 
 
 def main():
     told = judging.arguments(__doc__, {"chat": "tell a story and ask questions in the terminal"})
     if told.chat:
-        return chat()
+        return tales.chat(network(chatter()))
     unseen = list(tales.write(300 if told.quick else 2000, TEST))
-    scores = lambda trained: accuracy(answers(trained, unseen), unseen)
-    by_rule = lambda rule: accuracy([tales.by_rule(rule, tale) for tale in unseen], unseen)
+    scores = lambda trained: tales.accuracy(tales.answers(network(trained), unseen), unseen)
     task = judging.Judged(
         name="question_answering",
         title="Where is the apple? Questions about stories with names never seen",
         measure="accuracy at the harder task",
         form=".4f",
-        baselines={name: min(by_rule(rule).values()) for name, rule in tales.RULES.items()},
+        baselines={name: tales.by_rule(rule, unseen) for name, rule in tales.RULES.items()},
         trivial="the place named most often",
         goal=0.99,
     )
@@ -242,8 +207,7 @@ def main():
     )
     trained = judging.judge(task, {"reader": entrant}, told)["reader"].trained[0]
     if told.whole:
-        WEIGHTS.parent.mkdir(exist_ok=True)
-        rnnjax.save_weights(WEIGHTS, trained.params)
+        keep(trained)
     print("wrote", pictures.save(picture(trained), judging.picture(task, told), dpi=90))
 
 

@@ -1,4 +1,8 @@
-"""Stories of `stories` as text: written with names, read with markers, answered by simple rules."""
+"""Stories of `stories` as text: written with names, read with markers, talked about.
+
+A network is a function of texts and questions, (N, S, W) and (N, Q, W): it says logits of answers,
+(N, Q, A), and how it looks at sentences, (N, Q, L, S).
+"""
 
 import itertools
 import re
@@ -15,6 +19,13 @@ THINGS = "lantern|violin|silver key|map|teapot|hammer|old book|kite|umbrella|coi
 PLACES = "harbour|library|wine cellar|attic|market|lighthouse|station|barn|chapel|roof".split("|")
 NOT_TOLD = stories.VOCABULARY.tokens[stories.NOT_TOLD + 1]
 FORMS = {re.sub(rf"\b[{stories.SLOTS}]\b", "X", text) for text in stories.TEXTS}
+
+
+TASKS = {"one fact": slice(stories.PEOPLE), "two facts": slice(stories.PEOPLE, None)}
+
+
+class NotUnderstood(ValueError):
+    """A text that the grammar does not have."""
 
 
 class Tale(NamedTuple):
@@ -58,10 +69,12 @@ class Reading:
             parts += run if known else [" ".join(run)]
         names = [part for part in parts if part not in stories.GRAMMAR]
         if " ".join("X" if part in names else part for part in parts) not in FORMS:
-            raise ValueError(f"I do not understand: {text} I know {'; '.join(sorted(FORMS))}.")
+            raise NotUnderstood(f"I do not understand: {text} I know {'; '.join(sorted(FORMS))}.")
         for name in names:
             if name not in self.markers and not self.free:
-                raise ValueError(f"I can keep {stories.MARKERS} names apart, not {name} as well.")
+                raise NotUnderstood(
+                    f"I can keep {stories.MARKERS} names apart, not {name} as well."
+                )
             self.markers[name] = self.markers.get(name) or self.free.pop() + 1
         tokens = [self.markers.get(part) or stories.VOCABULARY.id(part) for part in parts]
         return np.pad(tokens, (0, stories.WORDS - len(tokens))).astype(np.int32)
@@ -74,8 +87,8 @@ class Reading:
     def ask(self, questions: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The story and questions for a network, (S, W) and (Q, W)."""
         empty = np.zeros((stories.LONGEST - len(self.sentences), stories.WORDS), np.int32)
-        asked = np.stack([self.tokens(question) for question in questions])
-        return np.concatenate([np.reshape(self.sentences, (-1, stories.WORDS)), empty]), asked
+        asked = [self.tokens(question) for question in questions]
+        return np.stack([*self.sentences, *empty]), np.stack(asked)
 
     def name(self, answer: int) -> str:
         """The name that an answer points to."""
@@ -106,7 +119,60 @@ RULES = {
 }
 
 
-def by_rule(rule, tale: Tale) -> list[str]:
-    """What a rule answers that sees the names alone."""
-    names = [re.sub("where is (the )?", "", question) for question in tale.questions]
-    return [rule(tale.sentences, name) for name in names]
+def by_rule(rule, told: list[Tale]) -> float:
+    """How well a rule does that sees the names alone, at the harder task."""
+    name = lambda question: re.sub("where is (the )?", "", question)
+    said = [[rule(tale.sentences, name(q)) for q in tale.questions] for tale in told]
+    return min(accuracy(said, told).values())
+
+
+def answers(network, told: list[Tale]) -> list[list[str]]:
+    """What a network says to every question of every story."""
+    readings = [Reading(seed) for seed in range(len(told))]
+    asked = []
+    for reading, tale in zip(readings, told, strict=True):
+        for sentence in tale.sentences:
+            reading.read(sentence)
+        asked.append(reading.ask(tale.questions))
+    logits, _ = network(*map(np.stack, zip(*asked, strict=True)))
+    return [list(map(r.name, row)) for r, row in zip(readings, logits.argmax(-1), strict=True)]
+
+
+def accuracy(said: list[list[str]], told: list[Tale]) -> dict[str, float]:
+    """By task: the share of right answers to questions that have one."""
+    shares = {}
+    for task, some in TASKS.items():
+        rows = zip(said, told, strict=True)
+        pairs = [p for row, tale in rows for p in list(zip(row, tale.answers, strict=True))[some]]
+        right = [answer == true for answer, true in pairs if true != NOT_TOLD]
+        shares[task] = float(np.mean(right))
+    return shares
+
+
+def chat(network):
+    """Read what is typed, and answer questions about it."""
+    print("Tell me who goes where and takes what; then ask where somebody or something is.")
+    reading = Reading()
+    while True:
+        try:
+            said = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            return print()
+        for text in filter(None, re.split(r"(?<=[.?!])\s+", said.strip())):
+            try:
+                reply(network, reading, text)
+            except NotUnderstood as error:
+                print(error)
+
+
+def reply(network, reading: Reading, text: str):
+    """Take in a sentence, or answer a question and say why."""
+    if not text.lower().startswith("where"):
+        return reading.read(text)
+    sentences, questions = reading.ask([text])
+    logits, looks = network(sentences[None], questions[None])
+    place = reading.name(logits[0, 0].argmax())
+    if place == NOT_TOLD or not reading.texts:
+        return print("Nobody told me.")
+    facts = dict.fromkeys(reading.texts[look.argmax()].rstrip(".") for look in looks[0, 0])
+    print(f"In the {place}: {'; '.join(facts)}.")
