@@ -26,18 +26,12 @@ import stories
 import tales
 
 import rnnjax
-from rnnjax import data, plots, train
+from rnnjax import data, train
 
 WORD, HIDDEN, LOOKS, BATCH, RATE = 32, 64, 2, 64, 8e-3
 EPOCH, EPOCHS = 100, 40  # steps; stories are always new
 WEIGHTS = reporting.HERE / "output" / "question_answering.safetensors"
 TEST = 1_000_000  # no seed of training
-TALE = (
-    "Ada went to the harbour. Emeka walked to the library. Ada picked up the lantern. "
-    "Emeka grabbed the silver key. Ada talks about the attic. Ada ran to the library. "
-    "Ada gave Emeka the lantern. Emeka put down the silver key. Emeka travelled to the attic. "
-    "Ada likes the lantern. Ada moved to the market"
-)
 
 
 class Reader(NamedTuple):
@@ -144,35 +138,13 @@ def network(trained):
     return run
 
 
-def picture(trained):
-    """Where the looks of three questions go."""
-    reading = tales.Reading()
-    tale = TALE.split(". ")
-    for sentence in tale:
-        reading.read(sentence)
-    asked = ["the lantern", "the silver key", "Ada"]
-    sentences, questions = reading.ask([f"where is {name}" for name in asked])
-    logits, looks = network(trained)(sentences[None], questions[None])
-    weights = looks[0].reshape(-1, stories.LONGEST)[:, : len(tale)].T
-    said = [f"in the {reading.name(answer)}" for answer in logits[0].argmax(-1)]
-    columns = [text for pair in zip([f"{n}?" for n in asked], said, strict=True) for text in pair]
-    figure = plots.attention(weights, columns, tale)
-    axes = figure.axes[0]
-    axes.set_title("Where is ...? Two looks for each question", loc="left", fontsize=10)
-    axes.set(xlabel="", ylabel="")
-    axes.set_yticks(range(len(tale)), tale)  # whole sentences need a wider figure
-    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="left")
-    figure.set_figwidth(7)
-    return figure
-
-
 def chatter():
-    """The network of the last whole run, or of a shorter one."""
+    """The reader of the last whole run; one is trained where there was none."""
     if WEIGHTS.exists():
         params = rnnjax.load_weights(WEIGHTS, jax.eval_shape(init, jax.random.key(0)))
         return train.Trained(model, params)
-    print("There are no weights of a whole run; a shorter training comes first.")
-    trained = learn(0, epochs=EPOCHS // 4)
+    print("There are no weights of a whole run yet; training comes first, two minutes or so.")
+    trained = learn(0)
     if trained.reason:
         sys.exit("question_answering: interrupted.")
     keep(trained)
@@ -208,7 +180,8 @@ def main():
     trained = judging.judge(task, {"reader": entrant}, told)["reader"].trained[0]
     if told.whole:
         keep(trained)
-    print("wrote", pictures.save(picture(trained), judging.picture(task, told), dpi=90))
+    figure = tales.picture(network(trained))
+    print("wrote", pictures.save(figure, judging.picture(task, told), dpi=90))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,19 @@ from typing import NamedTuple
 import numpy as np
 import stories
 
-from rnnjax import data
+from rnnjax import data, plots
 
 PEOPLE = "Ada Bela Chloe Dmitri Emeka Farah Goran Hana Ines Jamal Kofi Lars".split()
 THINGS = "lantern|violin|silver key|map|teapot|hammer|old book|kite|umbrella|coin".split("|")
 PLACES = "harbour|library|wine cellar|attic|market|lighthouse|station|barn|chapel|roof".split("|")
 NOT_TOLD = stories.VOCABULARY.tokens[stories.NOT_TOLD + 1]
 FORMS = {re.sub(rf"\b[{stories.SLOTS}]\b", "X", text) for text in stories.TEXTS}
-
-
+TALE = (
+    "Ada went to the harbour. Emeka walked to the library. Ada picked up the lantern. "
+    "Emeka grabbed the silver key. Ada talks about the attic. Ada ran to the library. "
+    "Ada gave Emeka the lantern. Emeka put down the silver key. Emeka travelled to the attic. "
+    "Ada likes the lantern. Ada moved to the market"
+).split(". ")
 TASKS = {"one fact": slice(stories.PEOPLE), "two facts": slice(stories.PEOPLE, None)}
 
 
@@ -147,6 +151,27 @@ def accuracy(said: list[list[str]], told: list[Tale]) -> dict[str, float]:
         right = [answer == true for answer, true in pairs if true != NOT_TOLD]
         shares[task] = float(np.mean(right))
     return shares
+
+
+def picture(network):
+    """Where the looks of three questions go."""
+    reading = Reading()
+    for sentence in TALE:
+        reading.read(sentence)
+    asked = ["the lantern", "the silver key", "Ada"]
+    sentences, questions = reading.ask([f"where is {name}" for name in asked])
+    logits, looks = network(sentences[None], questions[None])
+    weights = looks[0].reshape(-1, stories.LONGEST)[:, : len(TALE)].T
+    said = [f"in the {reading.name(answer)}" for answer in logits[0].argmax(-1)]
+    columns = [text for pair in zip([f"{n}?" for n in asked], said, strict=True) for text in pair]
+    figure = plots.attention(weights, columns, TALE)
+    axes = figure.axes[0]
+    axes.set_title("Where is ...? Two looks for each question", loc="left", fontsize=10)
+    axes.set(xlabel="", ylabel="")
+    axes.set_yticks(range(len(TALE)), TALE)  # whole sentences need a wider figure
+    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="left")
+    figure.set_figwidth(7)
+    return figure
 
 
 def chat(network):
