@@ -19,11 +19,12 @@ import machine
 HERE = pathlib.Path(__file__).parent
 
 
-def options_of(text: str | None) -> argparse.Namespace:
-    """The command line of a script with this docstring."""
+def options_of(text: str | None, *, timed: bool = True) -> argparse.Namespace:
+    """The command line of a script with this docstring; without rounds where nothing is timed."""
     parser = argparse.ArgumentParser(description=(text or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
-    parser.add_argument("--rounds", type=int, default=7, help="calls of each")
+    if timed:
+        parser.add_argument("--rounds", type=int, default=7, help="calls of each")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the table")
     return parser.parse_args()
 
@@ -108,11 +109,12 @@ def write(
     """Print the rows as they come, and write them under `head`: a title, a line, the columns."""
     console = Console(soft_wrap=True, markup=False)
     rows, here, (title, line, *columns) = rows_of(console.print), machine.describe(), head
+    timed = f", median of {options.rounds} calls in turns" if hasattr(options, "rounds") else ""
     lines = [
         f"# {title}",
         "",
         f"{here['processor']}, {here['cores']} cores, commit {here['commit']}, {here['date']};",
-        f"jax {jax.__version__}, float32, median of {options.rounds} calls in turns.",
+        f"jax {jax.__version__}, float32{timed}.",
         line,
         "",
         *columns,

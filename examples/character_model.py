@@ -8,11 +8,9 @@ on the whole text are the baselines, and bz2 on the held-out books when it has s
 Run: python examples/character_model.py [--quick]
 """
 
-import bz2
-import gzip
 import math
 
-import datasets
+import bible
 import jax
 import jax.numpy as jnp
 import judging
@@ -26,31 +24,28 @@ HIDDEN, LETTER, BATCH, STEPS, EPOCHS, RATE = 384, 32, 32, 100, 6, 3e-3
 SHOWN = "In the day when I cried, the LORD sent "
 
 
-def text_of(book):
-    """A verse a line."""
-    return "".join(verse.english + "\n" for verse in book)
-
-
-READ, UNSEEN = (list(map(text_of, books)) for books in datasets.books())
-LETTERS = data.vocabulary("".join([*READ, *UNSEEN]), specials=())
-
-
 def network(hidden):
     return rnnjax.stack(
-        rnnjax.embedding(len(LETTERS), LETTER), rnnjax.lstm(hidden), rnnjax.dense(len(LETTERS))
+        rnnjax.embedding(len(bible.LETTERS), LETTER),
+        rnnjax.lstm(hidden),
+        rnnjax.dense(len(bible.LETTERS)),
     )
 
 
-def entrant(hidden, texts, epochs):
-    """A model that reads `texts`, and is judged by the books that it has not read."""
+def entrant(hidden, epochs, steps=None):
+    """A model that learns for so many steps an epoch, and is judged by books it has not read."""
     layer = network(hidden)
     stream = data.windows(
-        [LETTERS.encode(text) for text in texts], batch_size=BATCH, num_steps=STEPS
+        [bible.LETTERS.encode(text) for text in bible.READ], batch_size=BATCH, num_steps=STEPS
     )
     unseen = data.windows(
-        [LETTERS.encode(text) for text in UNSEEN], batch_size=1, num_steps=1000, shuffle=False
+        [bible.LETTERS.encode(text) for text in bible.UNSEEN],
+        batch_size=1,
+        num_steps=1000,
+        shuffle=False,
     )
-    rate = train.warmup_cosine(RATE, epochs * len(stream), warmup_steps=len(stream) // 10)
+    total = epochs * (steps or len(stream))
+    rate = train.warmup_cosine(RATE, total, warmup_steps=total // 20)
 
     def learn(seed, folder):
         return train.fit(
@@ -61,6 +56,7 @@ def entrant(hidden, texts, epochs):
             optimizer=train.adamw(rate),
             key=jax.random.key(seed),
             epochs=epochs,
+            steps_per_epoch=steps,
             checkpoints=folder,
             resume=True,
         )
@@ -72,26 +68,9 @@ def entrant(hidden, texts, epochs):
     return judging.Entrant(learn, score)
 
 
-def bits(compressed, letters):
-    return 8 * compressed / letters
-
-
-def baselines():
-    """Bits for a letter by other means."""
-    rest, whole = "".join(READ).encode(), "".join([*READ, *UNSEEN]).encode()
-    shares = np.bincount(LETTERS.encode(whole.decode())) / len(whole)
-    behind = len(bz2.compress(whole)) - len(bz2.compress(rest))
-    return {
-        "how frequent each letter is": float(-(shares * np.log2(shares)).sum()),
-        "gzip, the whole text": bits(len(gzip.compress(whole)), len(whole)),
-        "bz2, the whole text": bits(len(bz2.compress(whole)), len(whole)),
-        "bz2, held-out books behind the rest": bits(behind, len(whole) - len(rest)),
-    }
-
-
 def surprise(trained, text):
     """The bits that each letter but the first costs."""
-    ids = LETTERS.encode(text)
+    ids = bible.LETTERS.encode(text)
     logits = train.predict(trained, ids[None, :-1])[0]
     return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), ids[1:, None], 1)[
         :, 0
@@ -100,7 +79,7 @@ def surprise(trained, text):
 
 def write(trained, prompt, *, letters, temperature, seed=0):
     """The prompt, and how the model goes on."""
-    ids = jnp.asarray(LETTERS.encode(prompt))[:, None]
+    ids = jnp.asarray(bible.LETTERS.encode(prompt))[:, None]
     carry, _ = trained.model.apply(trained.params, ids[:-1])
     written = decoding.generate(
         decoding.step_of(trained.model, trained.params),
@@ -110,7 +89,7 @@ def write(trained, prompt, *, letters, temperature, seed=0):
         choose=decoding.sampling(temperature=temperature),
         key=jax.random.key(seed),
     )
-    return prompt + "".join(LETTERS.decode(np.asarray(written.values)[:, 0]))
+    return prompt + "".join(bible.LETTERS.decode(np.asarray(written.values)[:, 0]))
 
 
 def main():
@@ -120,18 +99,18 @@ def main():
         title="Bits for a letter of books that were not read",
         measure="bits per character",
         form=".3f",
-        baselines=baselines(),
+        baselines=bible.baselines(),
         trivial="how frequent each letter is",
         goal=1.68,
         higher=False,
     )
-    size = (128, READ[-12:], 1) if told.quick else (HIDDEN, READ, EPOCHS)
+    size = (128, 3, 120) if told.quick else (HIDDEN, EPOCHS)
     verdicts = judging.judge(task, {"LSTM": entrant(*size)}, told)
     trained = verdicts["LSTM"].trained[0]
     for temperature in (0.5, 0.8, 1.0):
         print(f"\nat temperature {temperature}:")
         print(write(trained, SHOWN, letters=300, temperature=temperature))
-    verse = UNSEEN[0].splitlines()[15]
+    verse = bible.UNSEEN[0].splitlines()[15]
     figure = pictures.letters(verse[1:], surprise(trained, verse), "bits")
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
 

@@ -1,6 +1,7 @@
 """Pictures that several examples draw; each writes a PNG and returns its path."""
 
 import pathlib
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -76,6 +77,40 @@ def letters(text: str, values: np.ndarray, what: str, *, across: int = 64):
         axes.set_xticks(np.arange(len(heights)), text[begin : begin + across], fontsize=10)
         axes.tick_params(axis="x", length=0)
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+class Fan(NamedTuple):
+    """A forecast of paths, and what was known and came of it."""
+
+    title: str
+    times: np.ndarray  # (T,)
+    truth: np.ndarray  # (T,), NaN where missing
+    ahead: np.ndarray  # (S,) the times that are forecast
+    paths: np.ndarray  # (paths, S)
+
+
+def fans(forecasts: list[Fan]):
+    """A panel for each forecast: the middle half and nine tenths of its paths, and the truth."""
+    figure, panels = plt.subplots(1, len(forecasts), figsize=(11, 3.8), layout="constrained")
+    for axes, fan in zip(np.atleast_1d(panels), forecasts, strict=True):
+        low, below, middle, above, high = np.quantile(fan.paths, [0.05, 0.25, 0.5, 0.75, 0.95], 0)
+        axes.fill_between(
+            fan.ahead, low, high, color="tab:blue", alpha=0.18, lw=0, label="90 % of paths"
+        )
+        axes.fill_between(
+            fan.ahead, below, above, color="tab:blue", alpha=0.4, lw=0, label="50 % of paths"
+        )
+        axes.plot(fan.ahead, middle, color="tab:blue", label="median forecast")
+        past = fan.times < fan.ahead[0]
+        axes.plot(fan.times[past], fan.truth[past], color="grey", lw=1.2, label="known before")
+        later = ~past
+        axes.plot(fan.times[later], fan.truth[later], color="black", lw=1.2, label="what came")
+        axes.axvline(fan.ahead[0], color="grey", linestyle=":", lw=1)
+        axes.set(title=fan.title, xlim=(fan.times[0], fan.times[-1]))
+        axes.locator_params(integer=True, nbins=6)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
     return figure
 
 

@@ -64,7 +64,7 @@ def show(title: str, rows: list[list[str]]):
     titles, *rest = rows
     drawn = Table(*titles, title=title)
     for row in rest:
-        drawn.add_row(*(escape(cell.replace("`", "")) for cell in row))
+        drawn.add_row(*(escape(cell.replace("`", "").replace("**", "")) for cell in row))
     Console(width=120).print(drawn)
 
 

@@ -3,7 +3,9 @@
 import inspect
 import math
 import numbers
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -103,18 +105,49 @@ def function(
     return value
 
 
+def activation(caller: str, argument: str, value: Any) -> Callable[[Any], Any]:
+    """A function of one array."""
+    way_out = "pass a function of one array, such as jax.nn.relu"
+    takes(caller, argument, function(caller, argument, value), ("x",), way_out)
+    return value
+
+
+def merge(caller: str, argument: str, value: Any) -> Callable[[Any, Any], Any]:
+    """A function of two arrays."""
+    such_as = "rnnjax.merge.add"
+    way_out = f"pass a function of two arrays, such as {such_as}"
+    takes(caller, argument, function(caller, argument, value, such_as=such_as), ("a", "b"), way_out)
+    return value
+
+
 def takes(
     caller: str, argument: str, value: Callable[..., Any], names: tuple[str, ...], way_out: str
 ) -> None:
     """Refuse a function that cannot be called with so many arguments, before it is."""
     if not accepts(value, names, {}):
-        title = getattr(value, "__name__", type(value).__name__)
-        got = f"{title}({', '.join(inspect.signature(value).parameters)})"
+        got = signature(value)
         refuse(caller, argument, f"take {', '.join(names)}", got, way_out, error=TypeError)
+
+
+def signature(value: Callable[..., Any]) -> str:
+    """A function with the names of its arguments."""
+    title = getattr(value, "__name__", type(value).__name__)
+    if count := inputs_of(value):
+        return f"{title} of {count} arrays"
+    return f"{title}({', '.join(inspect.signature(value).parameters)})"
+
+
+def inputs_of(value: Callable[..., Any]) -> int | None:
+    """How many arrays a ufunc takes, whose signature does not tell; None for other functions."""
+    count = getattr(value, "nin", None)
+    return count if isinstance(count, int) else None
 
 
 def accepts(value: Callable[..., Any], positional: tuple, named: dict[str, Any]) -> bool:
     """Whether a function can be called with these arguments, as far as it tells."""
+    count = inputs_of(value)
+    if count is not None:
+        return count == len(positional)
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # some functions of C do not tell
@@ -131,6 +164,14 @@ def choice(caller: str, argument: str, value: Any, options: tuple[str, ...]) -> 
     if value not in options:
         refuse(caller, argument, f"be one of {list(options)}", repr(value), "choose one of these")
     return value
+
+
+def path(caller: str, argument: str, value: Any, *, such_as: str) -> Path:
+    """Where a file or folder is."""
+    if not isinstance(value, (str, os.PathLike)):
+        got, way_out = describe(value), f'give one such as "{such_as}"'
+        refuse(caller, argument, "be a path", got, way_out, error=TypeError)
+    return Path(value)
 
 
 def float_dtype(caller: str, argument: str, value: Any) -> jnp.dtype:
@@ -192,13 +233,31 @@ def prng_key(caller: str, value: Any) -> None:
 def same_structure(caller: str, argument: str, got: Any, wanted: Any, way_out: str) -> None:
     """Refuse a tree whose containers or leaf shapes are not those of `wanted`."""
     if jax.tree.structure(got) != jax.tree.structure(wanted):
-        refuse(caller, argument, f"be {describe(wanted)}", describe(got), way_out, error=TypeError)
+        path, got, wanted = first_difference(got, wanted)
+        there, here = describe(got), describe(wanted)
+        there = f"another {there}" if there == here else there
+        refuse(caller, argument + path, f"be {here}", there, way_out, error=TypeError)
     leaves = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True)
     for (path, leaf), like in leaves:
         name = argument + jax.tree_util.keystr(path)
         shape = getattr(leaf, "shape", None)
         if shape != like.shape:
             refuse(caller, name, f"have shape {like.shape}", shape or kind(leaf), way_out)
+
+
+def first_difference(got: Any, wanted: Any, path: str = "") -> tuple[str, Any, Any]:
+    """Where two trees of other structures are told apart in words, and what stands there."""
+    if describe(got) == describe(wanted):
+        for (key, inner), (_, like) in zip(children(got), children(wanted), strict=False):
+            if jax.tree.structure(inner) != jax.tree.structure(like):
+                return first_difference(inner, like, path + jax.tree_util.keystr(key))
+    return path, got, wanted
+
+
+def children(tree: Any) -> list[tuple[Any, Any]]:
+    """What a node of a tree holds, each with its key."""
+    is_leaf = lambda node: node is not tree
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
 
 
 def describe(tree: Any) -> str:

@@ -14,6 +14,10 @@ import rnnjax
 
 T, B, D, H = 7, 3, 4, 5
 VALUE, TYPE = ValueError, TypeError
+NO_LINEAR = (
+    "Linear(segment=256), which cannot: it knows cells that are linear in their carry, and this "
+    "cell is none of them; use another method, or None to have one picked."
+)
 TO_BOOL = "turn 0 and 1 into it with .astype(bool)"
 
 

@@ -98,3 +98,26 @@ def methods_of(cell):
     options += [rnnjax.Associative(), rnnjax.Chunkwise()]
     call = Call(cell, params, xs, None, None, None, None, False)
     return {type(method).__name__ for method in options if method.why_not(call) is None}
+
+
+def numbers_of(name):
+    """By row of a table of benchmarks/results: its cells of one number."""
+    text = (ROOT / "benchmarks" / "results" / f"{name}.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    number = re.compile(r"[\d,.]+")
+    return [[cell for cell in row if number.fullmatch(cell)] for row in rows[2:]]
+
+
+def test_the_memory_of_methods_is_what_was_measured():
+    page = (ROOT / "docs" / "methods.md").read_text()
+    table = page.split("## 100,000 steps")[1].split("\n\n")[2].splitlines()[2:]
+    assert [row.strip("| ").split(" | ")[1:] for row in table] == numbers_of("memory_cpu")
+    for told in (numbers_of("memory_cpu")[4][0], "4,688"):
+        assert f"{told} MiB" in (ROOT / "README.md").read_text()
+
+
+def test_the_time_of_runs_with_smaller_weights_is_what_was_measured():
+    times = [float(row[3]) for row in numbers_of("smaller_cpu")]
+    ratios = [100 * time / times[i // 3 * 3] - 100 for i, time in enumerate(times)]
+    told = f"it takes from {-min(ratios):.0f} % less to {max(ratios):.0f} % more"
+    assert told in (ROOT / "docs" / "smaller.md").read_text()

@@ -3,6 +3,8 @@
 Each entry of a table is a call and the whole message: function, argument, wanted, got, way out.
 """
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,6 +192,14 @@ PARAMETERS = {
         TYPE,
         "unroll: `params` must be LSTMParams(w_ih, w_hh, b), "
         f"got GRUParams(w_ih, w_hh, b, b_hn); {PARAMS}",
+    ),
+    "of another type of that name": (
+        lambda w: rnnjax.unroll(
+            w.lstm, collections.namedtuple("LSTMParams", w.p._fields)(*w.p), w.xs
+        ),
+        TYPE,
+        "unroll: `params` must be LSTMParams(w_ih, w_hh, b), "
+        f"got another LSTMParams(w_ih, w_hh, b); {PARAMS}",
     ),
     "of another width": (
         lambda w: rnnjax.unroll(rnnjax.lstm(9), w.p, w.xs),

@@ -1,6 +1,7 @@
-"""Bad options of the newer cells and methods are refused in one sentence."""
+"""Bad options of the newer cells and methods, and unfit functions, are refused in one sentence."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from messages import TYPE, VALUE, D, H, check_refused, no_type_checker
 
@@ -11,8 +12,36 @@ pytestmark = pytest.mark.usefixtures("no_type_checker")
 
 KEY = jax.random.key(0)
 RADII = "choose two radii in that order."
+OF_ONE = "pass a function of one array, such as jax.nn.relu."
+OF_TWO = "pass a function of two arrays, such as rnnjax.merge.add."
 
 REFUSED = {
+    "activation of two arrays": (
+        lambda w: rnnjax.dense(3, activation=rnnjax.merge.add),
+        TYPE,
+        f"dense: `activation` must take x, got add(a, b); {OF_ONE}",
+    ),
+    "gate of two arrays": (  # whose signature does not tell
+        lambda w: rnnjax.lstm(3, gate_activation=jnp.maximum),
+        TYPE,
+        f"lstm: `gate_activation` must take x, got maximum of 2 arrays; {OF_ONE}",
+    ),
+    "a layer of two arrays": (
+        lambda w: rnnjax.stack(w.lstm, rnnjax.merge.add),
+        TYPE,
+        "stack: `layers` must be cells, layers or functions of the features, got add(a, b); "
+        "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like.",
+    ),
+    "skip of one array": (
+        lambda w: rnnjax.stack(w.lstm, skip=jax.nn.relu),
+        TYPE,
+        f"stack: `skip` must take a, b, got relu(x); {OF_TWO}",
+    ),
+    "merge of one array": (
+        lambda w: rnnjax.bidirectional(w.lstm, merge=jnp.tanh),
+        TYPE,
+        f"bidirectional: `merge` must take a, b, got tanh(x); {OF_TWO}",
+    ),
     "activation": (
         lambda w: rnnjax.min_gru(H, activation="relu"),
         TYPE,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from messages import (
+    NO_LINEAR,
     TYPE,
     VALUE,
     B,
@@ -83,6 +84,11 @@ OPTIONS = {
         lambda w: w.unroll(w.xs, method=rnnjax.Scan),
         TYPE,
         f"unroll: `method` must be a method, got {rnnjax.Scan!r}; {A_METHOD}",
+    ),
+    "a method that cannot serve a layer": (
+        lambda w: w.deep.apply(w.p_deep, w.xs, method=rnnjax.Linear()),
+        VALUE,
+        f"stack.apply: `method` must serve this call, got {NO_LINEAR}",
     ),
     "method by name, layer": (
         lambda w: w.deep.apply(w.p_deep, w.xs, method="scan"),

@@ -126,8 +126,8 @@ def conv_gru(
     )
     after = _checks.choice("conv_gru", "reset", reset, ("after", "before")) == "after"
     draw_bias = gru_bias("conv_gru", update_bias)
-    gate = _checks.function("conv_gru", "gate_activation", gate_activation)
-    squash = _checks.function("conv_gru", "activation", activation)
+    gate = _checks.activation("conv_gru", "gate_activation", gate_activation)
+    squash = _checks.activation("conv_gru", "activation", activation)
     if not bias and update_bias != 0.0:
         wanted, way_out = "be left out where bias=False", "leave one of the two out"
         _checks.refuse("conv_gru", "update_bias", wanted, update_bias, way_out)

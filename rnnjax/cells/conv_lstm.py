@@ -128,8 +128,8 @@ def conv_lstm(
     )
     draw_bias = lstm_bias("conv_lstm", forget_bias)
     _checks.flag("conv_lstm", "peepholes", peepholes)
-    gate = _checks.function("conv_lstm", "gate_activation", gate_activation)
-    squash = _checks.function("conv_lstm", "activation", activation)
+    gate = _checks.activation("conv_lstm", "gate_activation", gate_activation)
+    squash = _checks.activation("conv_lstm", "activation", activation)
     if not bias and forget_bias not in (0.0, 1.0):
         wanted, way_out = "be left out where bias=False", "leave one of the two out"
         _checks.refuse("conv_lstm", "forget_bias", wanted, forget_bias, way_out)

@@ -90,7 +90,7 @@ def elman(
         w_hh_init=w_hh_init,
         dtypes=(dtype, param_dtype, carry_dtype),
     )
-    squash = _checks.function("elman", "activation", activation)
+    squash = _checks.activation("elman", "activation", activation)
 
     def init(key, in_features):
         w_ih, w_hh, _ = parts.weights(key, in_features)

@@ -123,8 +123,8 @@ def gru(
     )
     after = _checks.choice("gru", "reset", reset, ("after", "before")) == "after"
     draw_bias = gru_bias("gru", update_bias)
-    gate = _checks.function("gru", "gate_activation", gate_activation)
-    squash = _checks.function("gru", "activation", activation)
+    gate = _checks.activation("gru", "gate_activation", gate_activation)
+    squash = _checks.activation("gru", "activation", activation)
     if not bias and update_bias != 0.0:
         way_out = "leave one of the two out"
         _checks.refuse("gru", "update_bias", "be left out where bias=False", update_bias, way_out)

@@ -92,7 +92,7 @@ def indrnn(
         w_hh_init=_initializer(max_steps, u_init),
         dtypes=(dtype, param_dtype, carry_dtype),
     )
-    squash = _checks.function("indrnn", "activation", activation)
+    squash = _checks.activation("indrnn", "activation", activation)
 
     def init(key, in_features):
         w_ih, u, _ = parts.weights(key, in_features)

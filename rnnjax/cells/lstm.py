@@ -111,8 +111,8 @@ def lstm(
         dtypes=(dtype, param_dtype, carry_dtype),
     )
     draw_bias = lstm_bias("lstm", forget_bias)
-    gate = _checks.function("lstm", "gate_activation", gate_activation)
-    squash = _checks.function("lstm", "activation", activation)
+    gate = _checks.activation("lstm", "gate_activation", gate_activation)
+    squash = _checks.activation("lstm", "activation", activation)
     if not bias and forget_bias not in (0.0, 1.0):
         way_out = "leave one of the two out"
         _checks.refuse("lstm", "forget_bias", "be left out where bias=False", forget_bias, way_out)

@@ -86,7 +86,7 @@ def min_gru(
     Reference: Feng et al., *Were RNNs all we needed?* (2024); Martin & Cundy, *Parallelizing
     linear recurrent neural nets over sequence length* (2018).
     """
-    squash = _checks.function("min_gru", "activation", activation)
+    squash = _checks.activation("min_gru", "activation", activation)
     parts = dense(
         "min_gru",
         hidden_features,
@@ -150,7 +150,7 @@ def min_lstm(
 
     Reference: Feng et al., *Were RNNs all we needed?* (2024).
     """
-    squash = _checks.function("min_lstm", "activation", activation)
+    squash = _checks.activation("min_lstm", "activation", activation)
     parts = dense(
         "min_lstm",
         hidden_features,

@@ -21,7 +21,7 @@ def save(path: str | Path, program: "onnx.ModelProto | bytes") -> None:
         program: a model of ONNX, or bytes.
 
     Raises:
-        TypeError: if `program` is neither.
+        TypeError: if `program` is neither, or `path` is none.
         OSError: if the file cannot be written.
 
     Example:
@@ -33,9 +33,10 @@ def save(path: str | Path, program: "onnx.ModelProto | bytes") -> None:
         >>> path.read_bytes() == program
         True
     """
+    path = _checks.path("save", "path", path, such_as="model.onnx")
     data: Any = getattr(program, "SerializeToString", lambda: program)()
     if not isinstance(data, bytes):
         way_out = "give what to_onnx or to_stablehlo returns"
         got, wanted = _checks.kind(program), "be a model of ONNX or bytes"
         _checks.refuse("save", "program", wanted, got, way_out, error=TypeError)
-    replace_file(Path(path), data)
+    replace_file(path, data)

@@ -13,8 +13,9 @@ from rnnjax._typing import PyTree
 from rnnjax.cells.base import Cell, InputSpec
 from rnnjax.export import refusals
 from rnnjax.methods.base import Method
-from rnnjax.methods.choice import check_method
+from rnnjax.methods.choice import check_method, named
 from rnnjax.methods.native import Native
+from rnnjax.methods.reverse_only import REVERSE_ONLY
 from rnnjax.methods.scan import Scan
 from rnnjax.sequence.arguments import check_params
 from rnnjax.sequence.layer import Layer, as_layer
@@ -136,6 +137,11 @@ def to_stablehlo(
     except ImportError as error:
         message = f"{function}: flatbuffers is not installed; pip install rnnjax[export]."
         raise ImportError(message) from error
+    except TypeError as error:
+        if str(error) != REVERSE_ONLY:
+            raise
+        wanted, way_out = f"be at most 1 with {method}", "leave the method out, which means Scan()"
+        _checks.refuse(function, "vjp_order", wanted, order, way_out)
 
 
 def _check_method(function: str, method: Any) -> Method:
@@ -191,7 +197,8 @@ def _export(
     """Trace and lower the program; a method that must know T or B says which way out there is."""
     sizes = [n for s in jax.tree.leaves(like) for n in s.shape]
     try:
-        return jax.export.export(jax.jit(program), platforms=(platform,))(*like)
+        with named(function):
+            return jax.export.export(jax.jit(program), platforms=(platform,))(*like)
     except (jax.errors.InconclusiveDimensionOperation, NotImplementedError) as error:
         if not any(map(jax.export.is_symbolic_dim, sizes)):
             raise

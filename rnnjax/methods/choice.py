@@ -1,5 +1,7 @@
 """Which method runs a sequence, and why."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rnnjax import _checks
@@ -21,6 +23,7 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Scan(), "the plain scan over time, the definition"),
 )
 LEAST_CHUNKWISE = 4  # steps; for fewer there is little to compute at once
+SERVE = "serve this call"
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
@@ -90,8 +93,20 @@ def check_able(function: str, method: Method, call: Call) -> None:
     why_not = method.why_not(call)
     if why_not is not None:
         way_out = "use another method, or None to have one picked"
-        wanted = f"serve this call, but {method} cannot"
-        _checks.refuse(function, "method", wanted, why_not, way_out)
+        got = f"{method}, which cannot: {why_not}"
+        _checks.refuse(function, "method", SERVE, got, way_out)
+
+
+@contextlib.contextmanager
+def named(function: str) -> Iterator[None]:
+    """Refuse a method that cannot serve in the name of what the user called, not of a layer."""
+    try:
+        yield
+    except ValueError as error:
+        _, refused, rest = str(error).partition(f": `method` must {SERVE}")
+        if not refused:
+            raise
+        raise ValueError(function + refused + rest) from None
 
 
 def check_method(function: str, method: object) -> None:

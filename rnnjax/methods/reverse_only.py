@@ -11,13 +11,15 @@ from jax.interpreters import ad, batching, mlir
 
 from rnnjax._typing import PyTree
 
+REVERSE_ONLY = (
+    "rnnjax: the method has first derivatives in reverse mode only; give "
+    "method=rnnjax.Scan() for forward mode and for second derivatives."
+)
+
 
 def refuse(*args: Any, **params: Any) -> NoReturn:
     """Raise, wherever JAX gets to."""
-    raise TypeError(
-        "unroll: the method has first derivatives in reverse mode only; give "
-        "method=rnnjax.Scan() for forward mode and for second derivatives."
-    )
+    raise TypeError(REVERSE_ONLY)
 
 
 @functools.cache

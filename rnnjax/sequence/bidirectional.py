@@ -47,7 +47,7 @@ def bidirectional(layer: Cell | Layer, *, merge: Callable[[Any, Any], Any] = con
     Reference: Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
     """
     inner = as_layer("bidirectional", layer, argument="layer")
-    _checks.function("bidirectional", "merge", merge, such_as="rnnjax.merge.add")
+    _checks.merge("bidirectional", "merge", merge)
 
     def init(key, in_features):
         _checks.prng_key("bidirectional.init", key)

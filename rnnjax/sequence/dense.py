@@ -61,7 +61,7 @@ def dense(
     _checks.function("dense", "w_init", w_init, such_as="jax.nn.initializers.orthogonal()")
     dtypes = precision("dense", dtype, param_dtype, None)
     if activation is not None:
-        _checks.function("dense", "activation", activation)
+        _checks.activation("dense", "activation", activation)
 
     def init(key, in_features):
         rows = check_init("dense.init", key, dtypes, in_features)

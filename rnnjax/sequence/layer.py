@@ -12,7 +12,7 @@ from rnnjax.cells.base import Cell, any_input, value
 from rnnjax.cells.recipe import Recipe
 from rnnjax.cells.wrappers import check_cell
 from rnnjax.methods.base import Method, keep, zeros_like
-from rnnjax.methods.choice import check_method
+from rnnjax.methods.choice import check_method, named
 from rnnjax.sequence.arguments import Sequence, check_carry, check_params, check_sequence
 from rnnjax.sequence.unroll import unroll_both_ways, unroll_checked
 
@@ -106,12 +106,13 @@ class Layer(NamedTuple):
             _checks.prng_key(function, key)
         if method is not None:
             check_method(function, method)
-        if carry is not None:
-            like, _ = jax.eval_shape(
-                lambda p, s: self.run(p, s, None, key=None, method=method), params, sequence
-            )
-            carry = check_carry(function, carry, like)
-        return self.run(params, sequence, carry, key=key, method=method)
+        with named(function):
+            if carry is not None:
+                like, _ = jax.eval_shape(
+                    lambda p, s: self.run(p, s, None, key=None, method=method), params, sequence
+                )
+                carry = check_carry(function, carry, like)
+            return self.run(params, sequence, carry, key=key, method=method)
 
     def init_carry(self, params: PyTree, like: PyTree) -> PyTree:
         """The carry before the first step, for the batch axes of one step's input `like`."""
@@ -177,9 +178,9 @@ def pointwise(function: Callable[[Any], Any]) -> Layer:
         A layer whose params and carry are empty tuples.
 
     Raises:
-        TypeError: if `function` cannot be called.
+        TypeError: if `function` cannot be called, or not with one array.
     """
-    _checks.function("pointwise", "function", function)
+    _checks.activation("pointwise", "function", function)
 
     def run(params, sequence, carry, *, key, method):
         return (), blank(function(blank(sequence.xs, sequence.mask)), sequence.mask)
@@ -207,9 +208,10 @@ def as_layer(function: str, thing: Any, *, argument: str = "layers") -> Layer:
     way_out = "build it with rnnjax.lstm(...), rnnjax.bidirectional(...) and the like"
     got = _checks.kind(thing)
     if callable(thing) and not isinstance(thing, type):
-        if not has_weights(thing):
+        weighty = has_weights(thing)
+        if not weighty and _checks.accepts(thing, ("xs",), {}):
             return pointwise(thing)
-        got += ", a module with weights of its own"
+        got = f"{got}, a module with weights of its own" if weighty else _checks.signature(thing)
         if hasattr(thing, "functional_params"):
             way_out = "give module.layer, and module.functional_params() as the params"
     wanted = "be cells, layers or functions of the features"

@@ -46,8 +46,8 @@ def quantize(
     which keeps 8 significant bits. Biases, peepholes and the like stay as they are.
 
     The layer that comes back multiplies the weights out at the start of a run and then computes
-    in float32, so every method serves; memory and files are smaller, long runs are as fast as
-    before. A `stepper` that the compiled library serves reads the small weights themselves; one
+    in float32, so every method serves; memory and files are smaller, and long runs gain no time.
+    A `stepper` that the compiled library serves reads the small weights themselves; one
     that JAX runs multiplies them out in every step.
 
     Args:

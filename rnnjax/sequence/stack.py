@@ -56,7 +56,7 @@ def stack(
         way_out = "add a layer, or wrap the cell in rnnjax.input_dropout"
         _checks.refuse("stack", "dropout", "be 0 where one layer has no gap", rate, way_out)
     if skip is not None:
-        _checks.function("stack", "skip", skip, such_as="rnnjax.merge.add")
+        _checks.merge("stack", "skip", skip)
 
     def widths(in_features):
         out = [in_features]

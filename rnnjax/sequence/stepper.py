@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Lengths, PyTree, Steps
 from rnnjax.cells.base import ANY_INPUT, Cell, InputSpec, program
 from rnnjax.methods.base import Method
-from rnnjax.methods.choice import check_method
+from rnnjax.methods.choice import check_method, named
 from rnnjax.methods.native import Native
 from rnnjax.methods.native.steps import Network
 from rnnjax.sequence.arguments import (
@@ -83,9 +83,9 @@ def stepper(
         reason = "the compiled library runs all of it, on arrays of NumPy"
         return Stepper(layer, params, method=method, network=found, reason=reason)
     if method is not None:
-        wanted = f"serve this network, but {method} cannot"
+        wanted, got = "serve this network", f"{method}, which cannot: {found}"
         way_out = "use another method, or None to have one picked"
-        _checks.refuse("stepper", "method", wanted, found, way_out)
+        _checks.refuse("stepper", "method", wanted, got, way_out)
     return Stepper(layer, params, method=None, network=None, reason=f"JAX runs it, since {found}")
 
 
@@ -310,11 +310,13 @@ def _programs(layer: Layer, method: Method | None) -> tuple[Any, Any]:
     """One step, and a sequence, compiled for each shape."""
 
     def many(params, carry, sequence):
-        return layer.run(params, sequence, carry, key=None, method=method)
+        with named("Stepper.chunk"):
+            return layer.run(params, sequence, carry, key=None, method=method)
 
     def one(params, carry, x):
         xs = jax.tree.map(lambda a: a[None], x)
-        carry, ys = many(params, carry, Sequence(xs, None, None))
+        with named("Stepper"):
+            carry, ys = many(params, carry, Sequence(xs, None, None))
         return carry, jax.tree.map(lambda a: a[0], ys)
 
     return jax.jit(one), jax.jit(many)

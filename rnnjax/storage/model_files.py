@@ -53,7 +53,8 @@ def save(
 
     Raises:
         ImportError: if safetensors is not installed.
-        TypeError: for what is neither cell nor layer, or params of another kind or dtype.
+        TypeError: for what is neither cell nor layer, params of another kind or dtype, or a `path`
+            that is none.
         ValueError: for a layer that cannot be described, params of another shape, or a `path` that
             is a pipe or device.
         OSError: if the file cannot be written.
@@ -68,6 +69,7 @@ def save(
         (True, (16, 2))
     """
     function = "save"
+    path = tensors.named_file(function, path)
     description = described(function, layer)
     way_out = "keep it in code, and its params by rnnjax.save_weights"
     again = built(leaves.Source(function, "its description", way_out), description)
@@ -102,7 +104,7 @@ def load(path: str | Path) -> Loaded:
     Raises:
         OSError: if there is no such file, or it cannot be read.
         ValueError: for what is no such file, or damaged; or float64 while JAX has it switched off.
-        TypeError: for an array of another dtype than the layer's.
+        TypeError: for an array of another dtype than the layer's, or a `path` that is none.
 
     Example:
         >>> import pathlib, tempfile, jax, rnnjax

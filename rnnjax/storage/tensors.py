@@ -71,10 +71,11 @@ def refuse_file(
 
 def named_file(function: str, path: str | Path) -> Path:
     """A path that has a name: to `Path` no text is the folder we are in."""
+    named = _checks.path(function, "path", path, such_as="model.safetensors")
     if path == "":
         way_out = "give a name such as model.safetensors"
         _checks.refuse(function, "path", "name a file", "an empty text", way_out)
-    return Path(path)
+    return named
 
 
 def refuse_special(function: str, path: Path, mode: int, way_out: str) -> None:
@@ -103,10 +104,9 @@ def opened(function: str, path: str | Path) -> Iterator[TensorFile]:
         yield TensorFile(function, path, file, header)
 
 
-def write(function: str, path: str | Path, named: dict[str, Any], metadata: dict[str, str]) -> None:
+def write(function: str, path: Path, named: dict[str, Any], metadata: dict[str, str]) -> None:
     """Write arrays and texts by name, with a checksum of both."""
     safetensors = import_safetensors(function)
-    path = named_file(function, path)
     if path.exists():
         refuse_special(function, path, path.stat().st_mode, "give the name of a file")
     leaves.check_arrays(function, named)

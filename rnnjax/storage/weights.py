@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.sequence.params import params_to_dict
 from rnnjax.storage import leaves, tensors
@@ -29,8 +30,9 @@ def save_weights(path: str | Path, params: PyTree) -> None:
     Raises:
         ImportError: if safetensors is not installed.
         TypeError: for a leaf that is no array, or of a dtype that safetensors lacks, or with a
-            name that leads out of a folder, as `../w`.
-        ValueError: if two leaves have the same name, or `path` is a pipe or device.
+            name that leads out of a folder, as `../w`; for a `path` that is none.
+        ValueError: for no array at all, two leaves of the same name, or a `path` that is a pipe or
+            device.
         OSError: if the file cannot be written.
 
     Example:
@@ -42,7 +44,13 @@ def save_weights(path: str | Path, params: PyTree) -> None:
         >>> bool((load_weights(path, params).w_ih == params.w_ih).all())
         True
     """
-    tensors.write("save_weights", path, named_params("save_weights", "params", params), {})
+    function = "save_weights"
+    path = tensors.named_file(function, path)
+    named = named_params(function, "params", params)
+    if not named:
+        got, way_out = _checks.describe(params), "give what init made"
+        _checks.refuse(function, "params", "hold an array", got, way_out)
+    tensors.write(function, path, named, {})
 
 
 def load_weights(path: str | Path, like: PyTree) -> PyTree:
@@ -64,7 +72,7 @@ def load_weights(path: str | Path, like: PyTree) -> PyTree:
     Raises:
         OSError: if there is no such file, or it cannot be read.
         ValueError: for what is no such file, or damaged, or has other names or shapes.
-        TypeError: for another dtype.
+        TypeError: for another dtype, or a `path` that is none.
 
     Example:
         >>> import pathlib, tempfile, jax, rnnjax
@@ -77,6 +85,7 @@ def load_weights(path: str | Path, like: PyTree) -> PyTree:
         ValueError: load_weights: `w_ih` must have shape (4, 15), got (3, 15) in ...
     """
     function = "load_weights"
+    path = tensors.named_file(function, path)
     named = named_params(function, "like", like)
     leaves.check_like(function, named)
     with tensors.opened(function, path) as file:
@@ -100,7 +109,8 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         OSError: if there is no such file, or it cannot be read.
         ValueError: for what is no such file, or damaged, or has names that lead out of a folder.
-        TypeError: for a dtype that NumPy and ml_dtypes lack, as of four bits.
+        TypeError: for a dtype that NumPy and ml_dtypes lack, as of four bits, or a `path` that is
+            none.
 
     Example:
         >>> import pathlib, tempfile, jax, rnnjax

@@ -1,7 +1,6 @@
 """Callbacks: small objects that a run calls at four moments."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +215,9 @@ def check_name(
         _checks.refuse(function, argument, f"be one of {sorted(names)}", repr(name), way_out)
 
 
-def as_path(function: str, argument: str, path: Any, *, such_as: str) -> Path:
-    """Where something is written."""
-    if not isinstance(path, (str, os.PathLike)):
-        got, way_out = _checks.kind(path), f'give one such as "{such_as}"'
-        _checks.refuse(function, argument, "be a path", got, way_out, error=TypeError)
-    return Path(path)
-
-
 def as_file(function: str, path: Any, *, such_as: str) -> Path:
     """Where a file is written."""
-    path = as_path(function, "path", path, such_as=such_as)
+    path = _checks.path(function, "path", path, such_as=such_as)
     if path.is_dir():
         way_out = f'name a file in it, such as "{such_as}"'
         _checks.refuse(function, "path", "be that of a file", f"the folder {path}", way_out)
@@ -306,7 +297,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path):
-        folder = as_path("TensorBoard", "folder", folder, such_as="runs/first")
+        folder = _checks.path("TensorBoard", "folder", folder, such_as="runs/first")
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:

@@ -170,7 +170,7 @@ def restore(folder: str | Path, like: PyTree, *, step: int | None = None) -> Res
 
     Raises:
         CheckpointError: if there is no checkpoint, or none that is sound.
-        TypeError: for another dtype.
+        TypeError: for another dtype, or a `folder` that is no path.
         ValueError: for a leaf that is missing, or one too many, or another shape.
 
     Warns:
@@ -213,7 +213,12 @@ def latest_step(folder: str | Path) -> int | None:
         >>> train.latest_step(tempfile.mkdtemp()) is None
         True
     """
-    found = listed("latest_step", check_folder("latest_step", folder))
+    return newest("latest_step", folder)
+
+
+def newest(function: str, folder: str | Path) -> int | None:
+    """The same, in the name of what the user called."""
+    found = listed(function, check_folder(function, folder))
     return found[0][0] if found else None
 
 
@@ -279,14 +284,11 @@ def check_can_save(function: str, folder: str | Path) -> None:
 
 def check_folder(function: str, folder: str | Path) -> Path:
     """A path of the file system, which may be missing yet."""
-    if not isinstance(folder, (str, Path)):
-        got = _checks.kind(folder)
-        way_out = "give one such as runs/first"
-        _checks.refuse(function, "folder", "be a str or Path", got, way_out, error=TypeError)
+    path = _checks.path(function, "folder", folder, such_as="runs/first")
     if not str(folder) or "://" in str(folder):
         way_out = "mount a bucket to use it"
         _checks.refuse(function, "folder", "be a path on this machine", repr(folder), way_out)
-    return Path(folder)
+    return path
 
 
 def listed(function: str, folder: Path) -> list[tuple[int, Path]]:

@@ -15,7 +15,7 @@ from rnnjax.data.batch import Batch
 from rnnjax.data.checks import as_batch, check_batch
 from rnnjax.train.averaging import Averaging
 from rnnjax.train.callbacks import Callback, check_name
-from rnnjax.train.checkpoints import Checkpoints, latest_step
+from rnnjax.train.checkpoints import Checkpoints, newest
 from rnnjax.train.class_weights import weighted
 from rnnjax.train.evaluation import Trained, as_data, evaluator, hands_on, is_arrays
 from rnnjax.train.measures import Measure, as_loss, as_measures
@@ -347,7 +347,7 @@ def as_checkpoints(checkpoints: Any, resume: bool) -> Checkpoints | None:
             way_out = "say where they are with checkpoints="
             _checks.refuse("fit", "resume", "be False without checkpoints", resume, way_out)
         if checkpoints is not None and not resume:
-            last = latest_step(checkpoints.folder)
+            last = newest("fit", checkpoints.folder)
             if last is not None:
                 wanted = "be a folder without checkpoints"
                 got = f"{checkpoints.folder} with step {last}"

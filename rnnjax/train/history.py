@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnjax import _checks
 from rnnjax.storage.files import make_folder, replace_file
 
 
@@ -50,11 +51,13 @@ class History(Mapping):
 
     def to_json(self, path: str | Path) -> None:
         """Write a line of JSON for each epoch; the old file is there until the new one is whole."""
+        path = _checks.path("History.to_json", "path", path, such_as="history.jsonl")
         lines = [json.dumps(entry) + "\n" for entry in self.entries]
         _write(path, "".join(lines))
 
     def to_csv(self, path: str | Path) -> None:
         """Write a table with a row for each epoch; what was not measured is an empty cell."""
+        path = _checks.path("History.to_csv", "path", path, such_as="history.csv")
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.names)
         writer.writeheader()
@@ -62,7 +65,7 @@ class History(Mapping):
         _write(path, text.getvalue())
 
 
-def _write(path: str | Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     """Put a file in its place as a whole."""
-    make_folder(Path(path).parent)
-    replace_file(Path(path), text.encode())
+    make_folder(path.parent)
+    replace_file(path, text.encode())

@@ -40,7 +40,8 @@ class Measure(NamedTuple):
             has a `Mean`.
         value: `sums -> value`.
         check: refuses targets that do not fit the outputs: `function, outputs, batch`, called
-            before tracing with abstract outputs.
+            before tracing with abstract outputs; by steps of training and evaluation while traced,
+            where numbers cannot be read.
         higher_is_better: how values are compared; None where nobody has said so.
     """
 

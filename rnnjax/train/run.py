@@ -13,7 +13,7 @@ from rnnjax import _checks
 from rnnjax.data.batch import Batch
 from rnnjax.train.averaging import Averaging, triggered
 from rnnjax.train.callbacks import Callback
-from rnnjax.train.checkpoints import Checkpoints, check_can_save, fill, find, latest_step, save
+from rnnjax.train.checkpoints import Checkpoints, check_can_save, fill, find, newest, save
 from rnnjax.train.history import History
 from rnnjax.train.measures import Measure
 from rnnjax.train.models import Weights
@@ -304,7 +304,7 @@ class Run:
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         due = self.job.checkpoints
-        if due is None or latest_step(due.folder) is None:
+        if due is None or newest("fit", due.folder) is None:
             return
         found = find("fit", Path(due.folder))
         record = found.record

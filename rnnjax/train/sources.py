@@ -71,13 +71,13 @@ class Indexed(Source):
 
     def example(self) -> Batch:
         """The first batch."""
-        return as_batch(self.names.function, self.data[0])
+        return as_item(self.names, 0, self.data[0])
 
     def batches(self, epoch: int, begin: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         first = epoch * self.steps
         for number in range(first + begin, first + self.steps):
-            yield as_batch(self.names.function, self.data[number])
+            yield as_item(self.names, number, self.data[number])
 
     def position(self) -> None:
         """Epoch and batch say it all."""
@@ -122,7 +122,7 @@ class Iterated(Source):
         elif self.once:
             self.data = itertools.chain([item], iterator)
             self.iterator = self.data  # where it is read already
-        return as_batch(self.names.function, item)
+        return as_item(self.names, 0, item)
 
     def batches(self, epoch: int, begin: int) -> Iterator[Batch]:
         """The batches of an epoch."""
@@ -138,7 +138,7 @@ class Iterated(Source):
         index = begin
         for item in itertools.islice(self.iterator, left):
             index += 1
-            yield as_batch(self.names.function, item)
+            yield as_item(self.names, index - 1, item)
         self.over = True
         if index == 0 or (self.steps is not None and index < self.steps):
             wanted = "hold a batch" if self.steps is None else f"hold {self.steps} batches an epoch"
@@ -161,6 +161,11 @@ class Iterated(Source):
     def origin(self, epoch: int, index: int) -> str:
         """Nothing is known of it."""
         return ""
+
+
+def as_item(names: Names, number: int, item: Any) -> Batch:
+    """A batch of the data; messages tell which of an epoch it is."""
+    return as_batch(names.function, item, argument=f"{names.data}[{number}]")
 
 
 def check_once(names: Names, source: Source, steps: int | None) -> None:

@@ -1,5 +1,6 @@
 """One step of training and one of evaluation: pure, jitted, usable alone."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,13 @@ from rnnjax.train.state import Average, Bad, TrainState, zeros_of
 
 Sums = dict[str, PyTree]
 """What each measure adds up, by its name."""
+
+UNSEEN = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""Errors of what asks for the numbers of an array that has none yet."""
 
 
 def make_train_step(
@@ -92,7 +100,7 @@ def train_step(
     def objective(params: PyTree, buffers: PyTree, batch: Batch, carry: PyTree, key: Any) -> Any:
         """The sum over the batch, and its penalties as often as something counts."""
         applied = run(Weights(params, buffers), batch, carry, key)
-        sums = {m.name: m.sums(applied.outputs, batch) for m in measures}
+        sums = sums_of(function, measures, applied.outputs, batch)
         total, count = check_mean(function, sums["loss"])
         check_number(function, "Applied.penalty", applied.penalty)
         extra = applied.penalty
@@ -193,9 +201,18 @@ def eval_step(
         check_kind(function, "weights", weights, Weights, "give train.Weights(params)")
         check_kind(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
         applied = run(weights, batch, carry, None)
-        return applied.carry, {m.name: m.sums(applied.outputs, batch) for m in measures}
+        return applied.carry, sums_of(function, measures, applied.outputs, batch)
 
     return jax.jit(step)
+
+
+def sums_of(function: str, measures: tuple[Measure, ...], outputs: PyTree, batch: Batch) -> Sums:
+    """What each measure adds up; refuse targets that it has no use for, as far as shapes tell."""
+    for measure in measures:
+        # A check of the user's own may read numbers, which only `fit` can show to it.
+        with contextlib.suppress(*UNSEEN):
+            measure.check(function, outputs, batch)
+    return {measure.name: measure.sums(outputs, batch) for measure in measures}
 
 
 def in_parts(

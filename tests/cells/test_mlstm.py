@@ -348,5 +348,5 @@ def test_none_picks_chunks_where_they_pay():
 
 def test_chunkwise_refuses_other_equations():
     cell, params, xs, _ = problem(jnp.float32)
-    with pytest.raises(ValueError, match="cannot, got it knows the mLSTM, and this cell is"):
+    with pytest.raises(ValueError, match="cannot: it knows the mLSTM, and this cell is"):
         rnnjax.unroll(rnnjax.with_carries(cell), params, xs, method=rnnjax.Chunkwise())

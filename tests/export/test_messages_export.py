@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import onnx
 import pytest
-from messages import TYPE, VALUE, check_refused, no_type_checker, table, world
+from messages import NO_LINEAR, TYPE, VALUE, check_refused, no_type_checker, table, world
 from registry import random_params
 
 import rnnjax
@@ -165,6 +165,11 @@ ARGUMENTS = {
         VALUE,
         "to_onnx: `opset` must be at least 14, got 7; the operators differ in older ones.",
     ),
+    "no path": (
+        lambda w: save(3, b"program"),
+        TYPE,
+        'save: `path` must be a path, got int 3; give one such as "model.onnx".',
+    ),
     "nothing to save": (
         lambda w: save("x.onnx", w.p.b),
         TYPE,
@@ -192,6 +197,19 @@ STABLEHLO = {
         "to_stablehlo: `method` must serve any T and B, "
         "got Fused(keep_gates=True, segment=None); "
         "give num_steps and batch, or leave the method out.",
+    ),
+    "a method that cannot serve": (
+        lambda w: to_stablehlo(w.lstm, w.p, method=rnnjax.Linear()),
+        VALUE,
+        f"to_stablehlo: `method` must serve this call, got {NO_LINEAR}",
+    ),
+    "a method of first derivatives": (
+        lambda w: to_stablehlo(
+            w.lstm, w.p, method=rnnjax.Fused(), num_steps=3, batch=2, vjp_order=2
+        ),
+        VALUE,
+        "to_stablehlo: `vjp_order` must be at most 1 with Fused(keep_gates=True, segment=None), "
+        "got 2; leave the method out, which means Scan().",
     ),
     "no method": (
         lambda w: to_stablehlo(w.lstm, w.p, method="scan"),

@@ -299,7 +299,7 @@ def serve(cell, **options):
 
 def test_cells_that_it_does_not_know():
     for cell in (rnnjax.with_carries(rnnjax.lstm(H)), rnnjax.peephole_lstm(H)):
-        with pytest.raises(ValueError, match="Newton.* cannot, got it knows cells whose form is a"):
+        with pytest.raises(ValueError, match="Newton.* cannot: it knows cells whose form is a"):
             serve(cell)
     with pytest.raises(ValueError, match="it iterates on carries in float32 or float64, and here"):
         serve(rnnjax.para_gru(H, carry_dtype=jnp.bfloat16))

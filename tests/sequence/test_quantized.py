@@ -164,6 +164,14 @@ MESSAGES = table(
             "quantize: `params` must be from init, got LSTMParams(w_ih, w_hh, b); give what init "
             "made for this very cell or layer.",
         ),
+        "bfloat16 for int8": (
+            lambda w: rnnjax.quantize(w.deep, w.p_deep).layer.apply(
+                rnnjax.quantize(w.deep, w.p_deep, "bfloat16").params, w.xs
+            ),
+            TYPE,
+            "quantized.apply: `params[0].w_ih` must be Int8Weights(values, scale), got an array of "
+            "shape (4, 20); give what init made for this very cell or layer.",
+        ),
         "twice, with its layer": (
             lambda w: rnnjax.quantize(*rnnjax.quantize(w.lstm, w.p)),
             VALUE,

@@ -4,7 +4,7 @@ import flax.nnx
 import jax
 import numpy as np
 import pytest
-from messages import TYPE, VALUE, B, D, H, T, check_refused, no_type_checker, table
+from messages import NO_LINEAR, TYPE, VALUE, B, D, H, T, check_refused, no_type_checker, table
 from registry import random_params
 
 import rnnjax
@@ -131,6 +131,11 @@ MADE = {
     ),
 }
 STEPS = {
+    "a method that cannot serve": (
+        lambda w: make(w.lstm, method=rnnjax.Linear())(begin(w), x(B, D)),
+        VALUE,
+        f"Stepper: `method` must serve this call, got {NO_LINEAR}",
+    ),
     "width": (
         lambda w: step(w)(begin(w), x(B, D + 1)),
         VALUE,
@@ -199,6 +204,11 @@ STEPS = {
     ),
 }
 CHUNKS = {
+    "a method that cannot serve": (
+        lambda w: make(w.lstm, method=rnnjax.Linear()).chunk(begin(w), x(T, B, D)),
+        VALUE,
+        f"Stepper.chunk: `method` must serve this call, got {NO_LINEAR}",
+    ),
     "no time": (
         lambda w: step(w).chunk(begin(w, ()), x(D)),
         VALUE,
@@ -270,7 +280,7 @@ def test_what_native_cannot_run_by_name(no_type_checker):
     if why_not_loaded() is not None:
         pytest.skip("the library was not built")
     message = (
-        "stepper: `method` must serve this network, but Native() cannot, got of layers_1, the "
+        "stepper: `method` must serve this network, got Native(), which cannot: of layers_1, the "
         "library knows LSTM, GRU and Elman cells, dense layers, embeddings and activations, not "
         "mgu; use another method, or None to have one picked."
     )

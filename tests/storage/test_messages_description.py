@@ -12,6 +12,7 @@ lstm = rnnjax.lstm(4)
 
 
 KEEP = "keep it in code, and its params by rnnjax.save_weights."
+MAXIMUM = {"function": "jax.numpy.maximum"}
 MEND = "mend it, or make another with rnnjax.describe."
 
 
@@ -155,6 +156,15 @@ MESSAGES = table(
             VALUE,
             "build: `options.function.function` must be one of the names that rnnjax.describe "
             f"writes, got 'id' in the description; {MEND}",
+        ),
+        "function of two arrays": (
+            lambda w: rnnjax.build(
+                {"format": 1, **call("dense", out_features=3, activation=MAXIMUM)}
+            ),
+            VALUE,
+            'build: `options` must be what dense takes, got "dense: `activation` must take x, got '
+            'maximum of 2 arrays; pass a function of one array, such as jax.nn.relu." '
+            f"in the description; {MEND}",
         ),
         "dtype": (
             lambda w: rnnjax.build({"format": 1, **call(hidden_features=3, dtype="int8")}),

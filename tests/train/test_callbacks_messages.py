@@ -66,6 +66,16 @@ CALLBACKS = {
         TYPE,
         'JSONLog: `path` must be a path, got NoneType None; give one such as "history.jsonl".',
     ),
+    "to_json": (
+        lambda: train.History().to_json(3),
+        TYPE,
+        'History.to_json: `path` must be a path, got int 3; give one such as "history.jsonl".',
+    ),
+    "to_csv": (
+        lambda: train.History().to_csv(None),
+        TYPE,
+        'History.to_csv: `path` must be a path, got NoneType None; give one such as "history.csv".',
+    ),
     "TensorBoard": (
         lambda: train.TensorBoard(3),
         TYPE,

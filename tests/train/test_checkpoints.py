@@ -254,7 +254,7 @@ MESSAGES = {
     "folder": (
         lambda w: train.save(3, 1, X, {}),
         TYPE,
-        "save: `folder` must be a str or Path, got int 3; give one such as runs/first.",
+        'save: `folder` must be a path, got int 3; give one such as "runs/first".',
     ),
     "bucket": (
         lambda w: train.restore("gs://runs/a", X),

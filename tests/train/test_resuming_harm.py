@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
             fit(checkpoints=folder, callbacks=[], **options)
         message = f"fit: checkpoints cannot be written to {folder}: {why}; {end}."
         assert str(caught.value) == message
-    with pytest.raises(train.CheckpointError, match=f"^latest_step: {file}: {file} is a file, and"):
+    with pytest.raises(train.CheckpointError, match=f"^fit: {file}: {file} is a file, and"):
         fit(checkpoints=file)
 
 

@@ -95,7 +95,7 @@ DATA = {
     "a list of arrays": (
         lambda: fit(given=[XS, LABELS]),
         TYPE,
-        "fit: `batch` must be a Batch or a tuple of 2 to 5 arrays, got an array of shape "
+        "fit: `data[0]` must be a Batch or a tuple of 2 to 5 arrays, got an array of shape "
         f"(6, 5, 3); {SUCH_PARTS}",
     ),
     "no rows": (

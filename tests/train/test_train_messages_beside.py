@@ -199,6 +199,20 @@ BESIDE = {
         "make_train_step: `batch` must be a Batch, got a tuple of 2 (an array of shape (6, 5, 3), "
         "an array of shape (6,)); write data.Batch(xs, targets, lengths).",
     ),
+    "make_train_step, no targets": (
+        lambda: STEP(train.init_state(MODEL, SGD, ROWS, key=jax.random.key(0)), of(targets=None)),
+        TYPE,
+        "make_train_step: `targets` must be integer labels of shape (6,), got NoneType None; "
+        "give one class for each of them.",
+    ),
+    "make_eval_step, targets of floats": (
+        lambda: train.make_eval_step(MODEL, [train.accuracy])(
+            TRAINED.weights, None, of(targets=np.ones(6, np.float32))
+        ),
+        TYPE,
+        "make_eval_step: `targets` must be integer labels of shape (6,), got float32 of shape "
+        "(6,); count classes in whole numbers, with .astype(int).",
+    ),
     "make_eval_step, params for weights": (
         lambda: train.make_eval_step(MODEL, [train.accuracy])(TRAINED.params, None, ROWS),
         TYPE,
@@ -231,3 +245,12 @@ def test_an_iterator_is_read_to_its_end(any_promotion):
     once = train.evaluate(trained, iter(BATCHES), [train.cross_entropy])
     assert once == train.evaluate(trained, BATCHES, [train.cross_entropy])
     assert len(train.predict(trained, iter(BATCHES))) == 2
+
+
+def test_a_check_that_reads_numbers_is_for_fit_alone():
+    read = lambda function, outputs, batch: np.asarray(batch.targets)
+    cost = train.mean_of(lambda outputs, targets: outputs[:, 0] - targets, check=read, name="cost")
+    step = jax.eval_shape(
+        train.make_eval_step(MODEL, [cost]), TRAINED.weights, None, of(targets=np.ones(6, "f4"))
+    )
+    assert step[1]["cost"].total.shape == ()
