@@ -34,6 +34,8 @@ class Entrant(NamedTuple):
 
     learn: Callable[[int, pathlib.Path], train.Trained]  # seed, folder of checkpoints
     score: Callable[[train.Trained], float]
+    # Other scores that the table tells below it, by name; None means none.
+    apart: Callable[[train.Trained], dict[str, float]] | None = None
 
 
 class Verdict(NamedTuple):
@@ -41,6 +43,7 @@ class Verdict(NamedTuple):
 
     trained: list[train.Trained]
     scores: list[float]
+    apart: list[dict[str, float]]
 
 
 def arguments(text: str, flags: dict[str, str] | None = None) -> argparse.Namespace:
@@ -70,13 +73,15 @@ def judge(
         shutil.rmtree(runs, ignore_errors=True)
     verdicts = {}
     for name, entrant in entrants.items():
-        verdicts[name] = Verdict([], [])
+        verdicts[name] = Verdict([], [], [])
         for seed in range(told.seeds):
             trained = entrant.learn(seed, runs / f"{name}-{seed}".replace(" ", "-"))
             if trained.reason in ("SIGINT", "SIGTERM"):
                 sys.exit(f"{task.name}: interrupted; the same command goes on from here.")
             verdicts[name].trained.append(trained)
             verdicts[name].scores.append(float(entrant.score(trained)))
+            if entrant.apart is not None:
+                verdicts[name].apart.append(entrant.apart(trained))
             said = format(verdicts[name].scores[-1], task.form)
             print(f"{name}, seed {seed}: {task.measure} {said}", flush=True)
     rows = table(task, verdicts)
@@ -97,15 +102,14 @@ def picture(task: Judged, told: argparse.Namespace, kind: str = "") -> pathlib.P
 
 
 def table(task: Judged, verdicts: dict[str, Verdict]) -> list[list[str]]:
-    ours = [
-        reporting.Row(
-            f"**{name}**",
-            rnnjax.count_parameters(verdict.trained[0].params),
-            verdict.scores,
-            float(np.mean([seconds(trained) for trained in verdict.trained])),
-        )
-        for name, verdict in verdicts.items()
-    ]
+    ours = []
+    for name, verdict in verdicts.items():
+        count = rnnjax.count_parameters(verdict.trained[0].params)
+        taken = float(np.mean([seconds(trained) for trained in verdict.trained]))
+        ours.append(reporting.Row(f"**{name}**", count, verdict.scores, taken))
+        for other in verdict.apart[0] if verdict.apart else ():
+            scores = [each[other] for each in verdict.apart]
+            ours.append(reporting.Row(f"{name}, {other}", count, scores, taken))
     return reporting.compared(task.measure, task.form, task.baselines, ours)
 
 
