@@ -1,4 +1,4 @@
-"""The learning examples: what is committed agrees with itself. Their smoke run is in `.ci/run`.
+"""The examples: what is committed agrees with itself. Their smoke runs are in `.ci/run`.
 
 The walk from NumPy code is short enough to run here.
 """
@@ -12,33 +12,49 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = sorted((ROOT / "examples" / "results").glob("*.md"))
-PAGE = ROOT / "docs" / "learning.md"
+EXAMPLES = ROOT / "examples"
+RESULTS = sorted((EXAMPLES / "results").glob("*.md"))
+LEARNING = (ROOT / "docs" / "learning.md").read_text()
+GALLERY = (EXAMPLES / "README.md").read_text()
+
+
+def scripts(call):
+    """The scripts that call a function."""
+    return {path.stem for path in EXAMPLES.glob("*.py") if call in path.read_text()}
 
 
 def rows_of(text):
     return re.findall(r"^\|.*\|$", text, re.M)
 
 
-def test_there_are_results_of_every_script():
-    scripts = {
-        p.stem for p in (ROOT / "examples").glob("*.py") if "training.tell(" in p.read_text()
-    }
-    assert {path.stem for path in RESULTS} == scripts
-    assert len(scripts) == 3
+def test_make_knows_every_script():
+    makefile = (ROOT / "Makefile").read_text()
+    for name, call in (("LEARNING", "training.tell("), ("APPLICATIONS", "judging.judge(")):
+        listed = re.search(rf"^{name} := (.*)$", makefile, re.M)
+        assert set(listed[1].split()) == scripts(call)
+
+
+def test_there_are_results_of_every_learning_script():
+    assert len(scripts("training.tell(")) == 3
+    assert {path.stem for path in RESULTS} >= scripts("training.tell(")
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_the_page_shows_the_tables_and_pictures_of_the_results(path):
-    page = PAGE.read_text()
+def test_a_page_shows_the_tables_and_pictures_of_the_results(path):
+    """Learning has a page of the docs, applications have the gallery."""
+    (script,) = re.search(r"examples/(\w+)\.py", path.read_text()).groups()
+    page = LEARNING if script in scripts("training.tell(") else GALLERY
     assert "\n".join(rows_of(path.read_text())) in page, "copy it from examples/results"
-    assert f"images/{path.stem}.png" in page
-    assert (ROOT / "docs" / "images" / f"{path.stem}.png").stat().st_size < 100_000
+    assert f"python examples/{script}.py" in page
+    pictures = list((ROOT / "docs" / "images").glob(f"{script}*.png"))
+    assert pictures
+    for picture in pictures:
+        assert f"images/{picture.name}" in page and picture.stat().st_size < 100_000
 
 
 def scores(name):
     """By row of a table of results: the score from each seed."""
-    rows = rows_of((ROOT / "examples" / "results" / f"{name}.md").read_text())
+    rows = rows_of((EXAMPLES / "results" / f"{name}.md").read_text())
     cells = [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows[2:]]
     return {first: [float(value) for value in each if value] for first, _, *each, _, _ in cells}
 
@@ -56,7 +72,7 @@ def test_the_committed_copy_task_is_solved_from_every_seed():
 
 @pytest.fixture(scope="module")
 def datasets():
-    spec = importlib.util.spec_from_file_location("datasets", ROOT / "examples" / "datasets.py")
+    spec = importlib.util.spec_from_file_location("datasets", EXAMPLES / "datasets.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -101,12 +117,12 @@ def test_data_that_is_not_right_is_refused_with_the_way_out(datasets, tmp_path, 
 
 
 def test_data_in_the_repository_stays_small():
-    files = (ROOT / "examples" / "data").rglob("*")
+    files = (EXAMPLES / "data").rglob("*")
     assert sum(path.stat().st_size for path in files if path.is_file()) < 12e6
 
 
 def test_the_walk_from_numpy_code_ends_where_it_began(any_promotion, capsys):
-    runpy.run_path(str(ROOT / "examples" / "from_numpy_code.py"))
+    runpy.run_path(str(EXAMPLES / "from_numpy_code.py"))
     printed = capsys.readouterr().out
     apart = [float(x) for x in re.findall(r" (\d\.\de[+-]\d\d)$", printed, re.M)]
     assert len(apart) == 6 and max(apart) < 1e-5
