@@ -63,7 +63,7 @@ def arguments(text: str, flags: dict[str, str] | None = None) -> argparse.Namesp
 def judge(
     task: Judged, entrants: dict[str, Entrant], told: argparse.Namespace
 ) -> dict[str, Verdict]:
-    """Train every entrant from every seed, tell how they did, and end with an error if badly.
+    """Train every entrant from every seed, and tell how they did; `check` says if it is enough.
 
     A run that was interrupted goes on where it stopped when it is called the same way again.
     """
@@ -90,7 +90,6 @@ def judge(
     path = tables / f"{task.name}.md"
     reporting.write(path, task.title, rows, load=load, timed="compilation included")
     shutil.rmtree(runs, ignore_errors=True)
-    check(task, verdicts, told.quick)
     return verdicts
 
 
@@ -118,8 +117,8 @@ def seconds(trained: train.Trained) -> float:
     return sum(taken or 0.0 for taken in trained.history["seconds"])
 
 
-def check(task: Judged, verdicts: dict[str, Verdict], quick: bool):
-    """End with an error if the loss did not fall, or the goal was missed."""
+def check(task: Judged, verdicts: dict[str, Verdict], told: argparse.Namespace):
+    """End with an error if a loss did not fall, or the goal was missed; the last that is done."""
     for name, verdict in verdicts.items():
         for trained in verdict.trained:
             losses = trained.history["loss"]
@@ -127,8 +126,8 @@ def check(task: Judged, verdicts: dict[str, Verdict], quick: bool):
                 sys.exit(f"{task.name}: the loss of {name} went from {losses[0]} to {losses[-1]}.")
     means = [float(np.mean(verdict.scores)) for verdict in verdicts.values()]
     best, goal = (max if task.higher else min)(means), task.goal
-    if quick:
+    if told.quick:
         goal = task.baselines[task.trivial]
     if not (best > goal if task.higher else best < goal):
-        wanted = f"{task.trivial}, {goal:{task.form}}" if quick else f"{goal:{task.form}}"
+        wanted = f"{task.trivial}, {goal:{task.form}}" if told.quick else f"{goal:{task.form}}"
         sys.exit(f"{task.name}: {task.measure} is {best:{task.form}}; it should beat {wanted}.")
