@@ -113,6 +113,7 @@ def main():
     verse = bible.UNSEEN[0].splitlines()[15]
     figure = pictures.letters(verse[1:], surprise(trained, verse), "bits")
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
+    judging.check(task, verdicts, told)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def main():
     print(f"{devices}: {ROWS // jax.device_count()} of {ROWS} rows on each")
     program = Program(64, 1, 3) if told.quick else Program(HIDDEN, LAYERS, 20)
     entrant = judging.Entrant(program.learn, program.score)
-    judging.judge(task, {"LSTMs in bfloat16": entrant}, told)
+    judging.check(task, judging.judge(task, {"LSTMs in bfloat16": entrant}, told), told)
 
 
 if __name__ == "__main__":

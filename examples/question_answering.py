@@ -177,11 +177,13 @@ def main():
         score=lambda trained: min(scores(trained).values()),
         apart=scores,
     )
-    trained = judging.judge(task, {"reader": entrant}, told)["reader"].trained[0]
+    verdicts = judging.judge(task, {"reader": entrant}, told)
+    trained = verdicts["reader"].trained[0]
     if told.whole:
         keep(trained)
     figure = tales.picture(network(trained))
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=90))
+    judging.check(task, verdicts, told)
 
 
 if __name__ == "__main__":

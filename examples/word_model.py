@@ -138,10 +138,12 @@ def main():
     awd = AWD(len(vocabulary), 64 if told.quick else WIDTH)
     limits = {"epochs": 3, "steps": 40} if told.quick else {"epochs": EPOCHS}
     ours = entrant(awd, read, chosen_by[-1:] if told.quick else chosen_by, unseen, **limits)
-    trained = judging.judge(task, {"AWD-LSTM": ours}, told)["AWD-LSTM"].trained[0]
+    verdicts = judging.judge(task, {"AWD-LSTM": ours}, told)
+    trained = verdicts["AWD-LSTM"].trained[0]
     print(write(awd, trained.params, vocabulary, words=80))
     figure = plots.curves(trained.history, names=["perplexity"])
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
+    judging.check(task, verdicts, told)
 
 
 if __name__ == "__main__":
