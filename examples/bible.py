@@ -1,12 +1,15 @@
-"""The King James Bible as letters, for the examples that model language, and what others need."""
+"""The King James Bible as letters, and what else the examples share that model its language."""
 
 import bz2
 import gzip
 
 import datasets
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import data
+import rnnjax
+from rnnjax import data, decoding
 
 
 def text_of(book) -> str:
@@ -29,3 +32,20 @@ def baselines() -> dict[str, float]:
         "bz2, the whole text": 8 * len(bz2.compress(whole)) / len(whole),
         "bz2, held-out books behind the rest": 8 * behind / (len(whole) - len(rest)),
     }
+
+
+def go_on(
+    layer: rnnjax.Layer, params, vocabulary: data.Vocabulary, beginning, steps: int, temperature=0.8
+) -> list[str]:
+    """Tokens, and how a model goes on from there."""
+    ids = jnp.asarray(vocabulary.encode(beginning))[:, None]
+    carry, _ = layer.apply(params, ids[:-1])
+    written = decoding.generate(
+        decoding.step_of(layer, params),
+        carry,
+        ids[-1],
+        num_steps=steps,
+        choose=decoding.sampling(temperature=temperature),
+        key=jax.random.key(0),
+    )
+    return [*beginning, *vocabulary.decode(np.asarray(written.values)[:, 0])]

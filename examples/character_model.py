@@ -12,13 +12,12 @@ import math
 
 import bible
 import jax
-import jax.numpy as jnp
 import judging
 import numpy as np
 import pictures
 
 import rnnjax
-from rnnjax import data, decoding, train
+from rnnjax import data, train
 
 HIDDEN, LETTER, BATCH, STEPS, EPOCHS, RATE = 384, 32, 32, 100, 6, 3e-3
 SHOWN = "In the day when I cried, the LORD sent "
@@ -77,21 +76,6 @@ def surprise(trained, text):
     ] / math.log(2)
 
 
-def write(trained, prompt, *, letters, temperature, seed=0):
-    """The prompt, and how the model goes on."""
-    ids = jnp.asarray(bible.LETTERS.encode(prompt))[:, None]
-    carry, _ = trained.model.apply(trained.params, ids[:-1])
-    written = decoding.generate(
-        decoding.step_of(trained.model, trained.params),
-        carry,
-        ids[-1],
-        num_steps=letters,
-        choose=decoding.sampling(temperature=temperature),
-        key=jax.random.key(seed),
-    )
-    return prompt + "".join(bible.LETTERS.decode(np.asarray(written.values)[:, 0]))
-
-
 def main():
     told = judging.arguments(__doc__)
     task = judging.Judged(
@@ -109,7 +93,8 @@ def main():
     trained = verdicts["LSTM"].trained[0]
     for temperature in (0.5, 0.8, 1.0):
         print(f"\nat temperature {temperature}:")
-        print(write(trained, SHOWN, letters=300, temperature=temperature))
+        said = bible.go_on(trained.model, trained.params, bible.LETTERS, SHOWN, 300, temperature)
+        print("".join(said))
     verse = bible.UNSEEN[0].splitlines()[15]
     figure = pictures.letters(verse[1:], surprise(trained, verse), "bits")
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))

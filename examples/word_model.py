@@ -10,6 +10,7 @@ model with interpolated Kneser-Ney smoothing on the same words.
 Run: python examples/word_model.py [--quick]
 """
 
+import bible
 import datasets
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,13 @@ import pictures
 import trigrams
 
 import rnnjax
-from rnnjax import data, decoding, plots, train
+from rnnjax import data, plots, train
 
 VALIDATION = ("Esth", "Mal", "Eph")
 WIDTH, LAYERS, BATCH, STEPS, EPOCHS, RATE = 256, 2, 32, 40, 12, 3e-3
 WORDS, INPUTS, OUTPUTS, RECURRENT = 0.1, 0.25, 0.3, 0.4  # rates of dropout
 ALPHA, BETA = 2.0, 1.0  # of the penalties on outputs and on their changes
-BEGINNING = "and it came to pass"
+BEGINNING = "and it came to pass".split()
 
 
 def words_of(book):
@@ -63,7 +64,7 @@ class AWD:
         return train.Applied(logits.swapaxes(0, 1), carry, penalty=penalty)
 
 
-def entrant(awd, read, chosen_by, unseen, *, epochs, steps=None):
+def entrant(awd, read, chosen_by, unseen, *, epochs, rate, steps=None):
     """The network, which learns from some books and is judged by others."""
     stream = data.windows(read, batch_size=BATCH, num_steps=STEPS)
     validation, test = (
@@ -78,7 +79,7 @@ def entrant(awd, read, chosen_by, unseen, *, epochs, steps=None):
             loss=train.cross_entropy,
             metrics=[train.perplexity],
             validation=validation,
-            optimizer=train.adamw(RATE),
+            optimizer=train.adamw(rate),
             averaging=train.nt_asgd(2),
             key=jax.random.key(seed),
             epochs=epochs,
@@ -91,22 +92,6 @@ def entrant(awd, read, chosen_by, unseen, *, epochs, steps=None):
         return train.evaluate(trained, test, [train.perplexity])["perplexity"]
 
     return judging.Entrant(learn, score)
-
-
-def write(awd, params, vocabulary, *, words, seed=0):
-    """How the model goes on from the beginning, at a temperature of 0.8."""
-    ids = jnp.asarray(vocabulary.encode(BEGINNING.split()))[:, None]
-    carry, _ = awd.layer.apply(params, ids[:-1])
-    written = decoding.generate(
-        decoding.step_of(awd.layer, params),
-        carry,
-        ids[-1],
-        num_steps=words,
-        choose=decoding.sampling(temperature=0.8),
-        key=jax.random.key(seed),
-    )
-    said = vocabulary.decode(np.asarray(written.values)[:, 0])
-    return " ".join([BEGINNING, *said])
 
 
 def main():
@@ -136,11 +121,12 @@ def main():
         higher=False,
     )
     awd = AWD(len(vocabulary), 64 if told.quick else WIDTH)
-    limits = {"epochs": 3, "steps": 40} if told.quick else {"epochs": EPOCHS}
+    whole, quick = {"epochs": EPOCHS, "rate": RATE}, {"epochs": 3, "steps": 50, "rate": 0.02}
+    limits = quick if told.quick else whole
     ours = entrant(awd, read, chosen_by[-1:] if told.quick else chosen_by, unseen, **limits)
     verdicts = judging.judge(task, {"AWD-LSTM": ours}, told)
     trained = verdicts["AWD-LSTM"].trained[0]
-    print(write(awd, trained.params, vocabulary, words=80))
+    print(" ".join(bible.go_on(awd.layer, trained.params, vocabulary, BEGINNING, 80)))
     figure = plots.curves(trained.history, names=["perplexity"])
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
     judging.check(task, verdicts, told)
