@@ -21,6 +21,7 @@ from rnnjax import data, plots, train
 
 VERSES = 4  # in a passage
 MARKS = ("none", ",", ";", ":", ".", "?")
+NAMES = ("none", "comma", "semicolon", "colon", "full stop", "question")
 WIDTH, HIDDEN, DROPOUT, BATCH, EPOCHS, RATE = 64, 96, 0.2, 16, 5, 3e-3
 
 
@@ -145,7 +146,7 @@ def main():
     verdicts = judging.judge(task, entrants, told)
     tagger, verdict = taggers["bidirectional LSTM"], verdicts["bidirectional LSTM"]
     counts = sum(tagger.counts(trained) for trained in verdict.trained)
-    figure = plots.confusion(counts, MARKS)
+    figure = plots.confusion(counts, NAMES)
     print("wrote", pictures.save(figure, judging.picture(task, told), dpi=100))
     words, _ = unseen[0]
     ids = vocabulary.encode(words)[None]

@@ -14,6 +14,9 @@ from rnnjax import testing
 from rnnjax.methods.base import Call
 from rnnjax.methods.native.library import why_not_loaded
 
+LOADED = why_not_loaded() is None
+"""Whether the compiled library is here."""
+
 
 class Entry(NamedTuple):
     """A factory of the hidden width, and the oracle of its cells.
@@ -205,7 +208,7 @@ METHODS["chunkwise of 3"] = rnnjax.Chunkwise(3)
 
 # The library is tested where it was built; `tests/native` says where it was not.
 jax.devices()  # the backend must stand before the library is loaded
-if why_not_loaded() is None:
+if LOADED:
     METHODS["native"] = InFloat32(rnnjax.Native())
 
 # Those that run any cell, with or without a standard form.

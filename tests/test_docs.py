@@ -7,10 +7,10 @@ import re
 
 import jax
 import pytest
+import registry
 
 import rnnjax
 from rnnjax.methods import Call
-from rnnjax.methods.native.library import why_not_loaded
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -75,7 +75,7 @@ def test_the_family_is_whole_and_its_methods_are_true():
     rows = re.findall(r"^\| `(\w+)` .*\| ([^|]+) \| [^|]+ \|$", page, re.M)
     told = {name: {word.strip() for word in methods.split(",")} - {"–"} for name, methods in rows}
     assert set(told) == {name for name in public_names(rnnjax) if makes_cells(name)}
-    missing = set() if why_not_loaded() is None else {"Native"}  # where it was not built
+    missing = set() if registry.LOADED else {"Native"}  # where it was not built
     for name, methods in told.items():
         assert methods - missing == methods_of(getattr(rnnjax, name)(4, **TOLD.get(name, {}))), name
 

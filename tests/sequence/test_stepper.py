@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 import rnnjax
 from rnnjax import testing
-from rnnjax.methods.native.library import why_not_loaded
 
 T, B, D, H = registry.T, registry.B, registry.D, registry.H
-LOADED = why_not_loaded() is None
-needs_library = pytest.mark.skipif(not LOADED, reason="the library was not built")
+needs_library = pytest.mark.skipif(not registry.LOADED, reason="the library was not built")
 PLAIN = [name for name in registry.CELLS if name.startswith(("lstm", "gru", "elman"))]
 OTHERS = ["projected lstm", "lru", "qrnn", "slstm", "mlstm, 2 heads", "conv lstm, lines"]
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
@@ -66,7 +64,7 @@ def test_steps_of_plain_cells_equal_the_oracle(name, batch):
     begin = step.init_carry(batch)
     wanted = testing.reference_unroll(registry.CELLS[name].oracle, params, xs)
     carry, ys = begin, []
-    if LOADED:  # else each step is one of XLA
+    if registry.LOADED:  # else each step is one of XLA
         for x in xs:
             carry, y = step(carry, x)
             ys.append(y)
@@ -97,7 +95,7 @@ def test_steps_of_other_cells_equal_the_oracle(name):
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, T), max_size=4), st.lists(st.booleans(), min_size=T, max_size=T))
 def test_any_chunking_is_the_whole_run(cuts, single):
-    if not LOADED:
+    if not registry.LOADED:
         pytest.skip("each shape would be compiled")
     _, _, tokens, wanted_carry, wanted = network()
     step = stepper_of_network()
@@ -133,7 +131,7 @@ def test_jax_and_numpy_make_the_same_network():
 
 def test_what_is_said_of_the_path():
     step = stepper_of_network()
-    if LOADED:
+    if registry.LOADED:
         assert step.method == rnnjax.Native()
         assert step.reason == "the compiled library runs all of it, on arrays of NumPy"
     cell, p = registry.make("gru")
@@ -169,7 +167,7 @@ def test_small_weights_are_read_as_they_are(dtype):
     layer, params, tokens, *_ = network()
     small = rnnjax.quantize(layer, params, dtype)
     step = rnnjax.stepper(small.layer, small.params)
-    assert not LOADED or step.method == rnnjax.Native()
+    assert not registry.LOADED or step.method == rnnjax.Native()
     whole = rnnjax.stepper(layer, rnnjax.dequantize(small.params))
     got = step.chunk(step.init_carry((B,)), tokens)
     assert_close(got, whole.chunk(whole.init_carry((B,)), tokens))
