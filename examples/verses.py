@@ -4,7 +4,6 @@ import collections
 import logging
 import math
 
-import datasets
 import numpy as np
 import pieces
 import sacrebleu
@@ -18,9 +17,10 @@ logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # that words stand apart
 
 
 def pairs(books, longest=LONGEST):
-    """Spanish and English words of each verse that is not too long."""
-    both = [(data.words(v.spanish), data.words(v.english)) for book in books for v in book]
-    return [pair for pair in both if all(0 < len(words) <= longest for words in pair)]
+    """Spanish and English words of each verse that is not too long; no marks of paragraphs."""
+    words = lambda text: data.words(text.replace("¶", ""))
+    both = [(words(v.spanish), words(v.english)) for book in books for v in book]
+    return [pair for pair in both if all(0 < len(side) <= longest for side in pair)]
 
 
 def bleu(said: list[str], true: list[str]) -> float:
