@@ -171,7 +171,7 @@ def attention(network, texts, trained, pair):
 def main():
     told = judging.arguments(__doc__)
     of = books(16, 2500) if told.quick else books(verses.LONGEST)
-    size = {"epochs": 3, "shapes": 1} if told.quick else {"epochs": EPOCHS, "shapes": 3}
+    size = {"epochs": 6, "shapes": 1} if told.quick else {"epochs": EPOCHS, "shapes": 3}
     texts = verses.Texts(of.read, 500 if told.quick else MERGES)
     network = Network(texts.vocabulary, *(64, 64) * told.quick)
     true = [" ".join(english) for _, english in of.unseen]

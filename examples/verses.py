@@ -19,7 +19,9 @@ logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # that words stand apart
 def pairs(books, longest=LONGEST):
     """Spanish and English words of each verse that is not too long; no marks of paragraphs."""
     words = lambda text: data.words(text.replace("¶", ""))
-    both = [(words(v.spanish), words(v.english)) for book in books for v in book]
+    # Most that are too long can be told without looking at marks, which takes its time.
+    short = lambda v: max(v.spanish.count(" "), v.english.count(" ")) <= longest
+    both = [(words(v.spanish), words(v.english)) for book in books for v in book if short(v)]
     return [pair for pair in both if all(0 < len(side) <= longest for side in pair)]
 
 
