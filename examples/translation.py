@@ -85,7 +85,12 @@ def main():
     texts = verses.Texts(of.read, 500 if told.quick else MERGES)
     network = translator.Network(texts.vocabulary, *(64, 64) * told.quick)
     true = [" ".join(english) for _, english in of.unseen]
-    said = lambda trained: translate(network, texts, trained, of.unseen)
+    written = []  # from each seed
+
+    def score(trained):
+        written.append(translate(network, texts, trained, of.unseen))
+        return verses.bleu(written[-1], true)
+
     task = judging.Judged(
         name="translation",
         title="Verses of books that were not read, from Spanish to English",
@@ -97,14 +102,12 @@ def main():
     )
     entrant = judging.Entrant(
         learn=lambda seed, folder: learn(network, texts, of, seed, folder, **size),
-        score=lambda trained: verses.bleu(said(trained), true),
-        apart=lambda trained: {"chrF": verses.chrf(said(trained), true)},
+        score=score,
+        apart=lambda trained: {"chrF": verses.chrf(written[-1], true)},
     )
     verdicts = judging.judge(task, {"translator": entrant}, told)
     trained = verdicts["translator"].trained[0]
-    for (spanish, _), english, verse in list(zip(of.unseen, said(trained), true, strict=True))[
-        ::40
-    ]:
+    for (spanish, _), english, verse in list(zip(of.unseen, written[0], true, strict=True))[::40]:
         print(f"\n{' '.join(spanish)}\n  it says  {english}\n  it is    {verse}")
     shown = next(pair for pair in of.unseen if len(pair[0]) == SHOWN)
     figure = attention(network, texts, trained, shown)
