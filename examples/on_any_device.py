@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 import judging
 import optax
+import pictures
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from rich.progress import Progress
 
 import rnnjax
-from rnnjax import train
+from rnnjax import plots, train
 
 LETTER, HIDDEN, LAYERS = 64, 256, 2
 ROWS, STEPS, CALL, RATE = 64, 64, 100, 4e-3  # rows at a time, steps of a window, windows of a call
@@ -134,7 +135,10 @@ def main():
     print(f"{devices}: {ROWS // jax.device_count()} of {ROWS} rows on each")
     program = Program(64, 1, 3) if told.quick else Program(HIDDEN, LAYERS, 20)
     entrant = judging.Entrant(program.learn, program.score)
-    judging.check(task, judging.judge(task, {"LSTMs in bfloat16": entrant}, told), told)
+    verdicts = judging.judge(task, {"LSTMs in bfloat16": entrant}, told)
+    figure = plots.curves(verdicts["LSTMs in bfloat16"].trained[0].history, names=["loss"])
+    print("wrote", pictures.save(figure, judging.picture(task, told), dpi=80))
+    judging.check(task, verdicts, told)
 
 
 if __name__ == "__main__":
