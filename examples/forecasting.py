@@ -11,11 +11,10 @@ raised by the drift of ten.
 Five small LSTMs with much dropout are trained side by side as one model. Each says a Gaussian for
 the next step, around the autoregression of roots for sunspots and the mean of half a year for
 carbon dioxide; a forecast is many paths, drawn step by step from each. What is better than AR(9)
-is mostly the roots: held out in four blocks of 1709 to 1920, LSTMs gave 13.96, the autoregression
-of roots 14.07. The sunspot test years were read before this was final: a first network, without
-the autoregression and chosen on 1841 to 1920, gave 21.1 there, for later cycles are higher; then
-the blocks chose this one. Choices for carbon dioxide were made on forecasts from 1978 to 1989, the
-earliest of them on some that ended in 1991, and none on the score of the test.
+is mostly the roots, as the table says. The sunspot test years were read before this was final: a
+first network, without the autoregression and chosen on 1841 to 1920, failed on them, for later
+cycles are higher; held-out blocks of 1709 to 1920 chose this one. Choices for carbon dioxide were
+made on forecasts from 1978 to 1989, the earliest of them on some that ended in 1991.
 
 Run: python examples/forecasting.py [--quick | --validate]; the last fits up to 1880 and 1983.
 """

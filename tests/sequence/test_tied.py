@@ -247,7 +247,7 @@ def both_ways(outputs):
     close(backward[::-1], LAYER.apply(PARAMS, TOKENS[::-1])[1], 1e-5)
 
 
-SERVED = {
+CHECKS = {
     "stepper of the library": lambda out: close(steps(LAYER, PARAMS), out, 1e-5),
     "stepper of JAX": steps_of_jax,
     "int8": smaller("int8", 0.05),
@@ -267,14 +267,14 @@ SERVED = {
 }
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", CHECKS)
 def test_what_looks_inside_serves_it(name, outputs):
-    SERVED[name](outputs)
+    check_served = CHECKS[name]
+    check_served(outputs)
 
 
 def test_a_file_keeps_it(tmp_path):
-    path = tmp_path / "model.safetensors"
-    rnnjax.save(path, LAYER, PARAMS)
+    rnnjax.save(path := tmp_path / "model.safetensors", LAYER, PARAMS)
     loaded = rnnjax.load(path)
     assert loaded.layer is LAYER and type(loaded.params) is rnnjax.TiedParams
     close(loaded.params, PARAMS, 0)
