@@ -1,6 +1,7 @@
 """Which method runs a sequence, and why."""
 
 import contextlib
+import contextvars
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Scan(), "the plain scan over time, the definition"),
 )
 LEAST_CHUNKWISE = 4  # steps; for fewer there is little to compute at once
-SERVE = "serve this call"
+# What the user has called, while it runs; empty outside of `named`.
+_called: contextvars.ContextVar[str] = contextvars.ContextVar("called", default="")
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
@@ -94,19 +96,17 @@ def check_able(function: str, method: Method, call: Call) -> None:
     if why_not is not None:
         way_out = "use another method, or None to have one picked"
         got = f"{method}, which cannot: {why_not}"
-        _checks.refuse(function, "method", SERVE, got, way_out)
+        _checks.refuse(_called.get() or function, "method", "serve this call", got, way_out)
 
 
 @contextlib.contextmanager
 def named(function: str) -> Iterator[None]:
     """Refuse a method that cannot serve in the name of what the user called, not of a layer."""
+    token = _called.set(_called.get() or function)
     try:
         yield
-    except ValueError as error:
-        _, refused, rest = str(error).partition(f": `method` must {SERVE}")
-        if not refused:
-            raise
-        raise ValueError(function + refused + rest) from None
+    finally:
+        _called.reset(token)
 
 
 def check_method(function: str, method: object) -> None:
