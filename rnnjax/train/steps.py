@@ -109,8 +109,8 @@ def train_step(
         return total + count * extra, (sums, applied.carry, applied.buffers)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
-        check_kind(function, "state", state, TrainState, "give what train.init_state returns")
-        check_kind(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
+        check_class(function, "state", state, TrainState, "give what train.init_state returns")
+        check_class(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
         check_average(function, averaging, state.average)
         key = jax.random.fold_in(state.key, state.step)
         differentiate = jax.grad(objective, has_aux=True)
@@ -148,7 +148,7 @@ def train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def check_kind(function: str, argument: str, given: Any, kind: type, way_out: str) -> None:
+def check_class(function: str, argument: str, given: Any, kind: type, way_out: str) -> None:
     """Refuse what is no such value, such as the other argument."""
     if not isinstance(given, kind):
         wanted, got = f"be a {kind.__name__}", _checks.describe(given)
@@ -198,8 +198,8 @@ def eval_step(
     run = computing_in(function, model, compute_dtype)
 
     def step(weights: Weights, carry: PyTree, batch: Batch) -> tuple[PyTree, Sums]:
-        check_kind(function, "weights", weights, Weights, "give train.Weights(params)")
-        check_kind(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
+        check_class(function, "weights", weights, Weights, "give train.Weights(params)")
+        check_class(function, "batch", batch, Batch, "write data.Batch(xs, targets, lengths)")
         applied = run(weights, batch, carry, None)
         return applied.carry, sums_of(function, measures, applied.outputs, batch)
 
