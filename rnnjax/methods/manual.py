@@ -34,3 +34,13 @@ def vary(tree: PyTree, axes: frozenset[Any]) -> PyTree:
 def varying_zeros(shape: tuple[int, ...], dtype: Any, *, like: PyTree) -> Array:
     """Zeros that a loop may take beside `like`."""
     return vary(jnp.zeros(shape, dtype), varying_axes(like))
+
+
+def result_like(array: Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """A result of this shape; inside `shard_map` it varies as `array` does."""
+    varying = jax.typeof(array).manual_axis_type
+    if not varying.varying:
+        return jax.ShapeDtypeStruct(shape, dtype)
+    mesh = jax.sharding.get_abstract_mesh()
+    sharding = jax.sharding.NamedSharding(mesh, jax.P())
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding, manual_axis_type=varying)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
+from rnnjax.methods.fused.problem import Run
 from rnnjax.methods.fused.schedule import on_cpu
 
 UNROLLED = 4  # networks up to this number are written out, which spares copies of what they keep
@@ -77,6 +78,39 @@ def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]
         return out, _all_true(out)
 
     return mapped
+
+
+def with_rows(function: Any) -> Any:
+    """Give a single row an axis, and take it away again."""
+
+    def run(runs: list[Run]) -> list[Any]:
+        if jnp.ndim(jax.tree.leaves(runs[0].begin)[0]) == 2:
+            return function(runs)
+        timed = lambda tree, change: jax.tree.map(lambda x: change(x, 1), tree)
+        row = lambda tree, change: jax.tree.map(lambda x: change(x, 0), tree)
+        runs = [
+            Run(w, timed(over, jnp.expand_dims), row(begin, jnp.expand_dims))
+            for w, over, begin in runs
+        ]
+        return [
+            (*(timed(part, jnp.squeeze) for part in parts), row(last, jnp.squeeze))
+            for *parts, last in function(runs)
+        ]
+
+    return run
+
+
+def together(function: Any, runs: list[Run]) -> list[Any]:
+    """Call once for all runs; a `vmap` over sequences brings more rows."""
+
+    def loop(weights: Any, timed: Any, begin: Any) -> Any:
+        results = with_rows(function)(
+            [Run(*run) for run in zip(weights, timed, begin, strict=True)]
+        )
+        return tuple(zip(*results, strict=True))
+
+    columns = as_rows(loop)(*(tuple(column) for column in zip(*runs, strict=True)))
+    return list(zip(*columns, strict=True))
 
 
 def _all_true(tree: PyTree) -> PyTree:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._typing import Array
-from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.manual import result_like, vary, varying_axes
 from rnnjax.methods.native.kinds import Kind
-from rnnjax.methods.native.partition import over_rows
 from rnnjax.methods.native.scratch import backward_scratch, forward_scratch
+from rnnjax.methods.partition import over_rows
 
 ABSENT = np.zeros(0, np.float32)
 
@@ -147,13 +147,3 @@ def run_here(
     out = [a for i, a in enumerate(out) if i % (made + len(scratch)) < made]
     shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
-
-
-def result_like(array: Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    """A result of this shape; inside `shard_map` it varies as `array` does."""
-    varying = jax.typeof(array).manual_axis_type
-    if not varying.varying:
-        return jax.ShapeDtypeStruct(shape, dtype)
-    mesh = jax.sharding.get_abstract_mesh()
-    sharding = jax.sharding.NamedSharding(mesh, jax.P())
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding, manual_axis_type=varying)

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.methods import manual
-from rnnjax.methods.fused.batching import as_rows
+from rnnjax.methods.fused.batching import together
 from rnnjax.methods.fused.gradient import weight_gradients
 from rnnjax.methods.fused.problem import Directions, Kept, Loops, Problem, Products, Run
 from rnnjax.methods.native.call import ABSENT, BACKWARD, FORWARD, GRADIENTS, call, given
@@ -90,39 +90,6 @@ def leaves(kind: Kind, carry: Any) -> list[Any]:
     if carry is None:
         return [ABSENT, ABSENT]
     return [carry.h, carry.c if kind.has_c else ABSENT]
-
-
-def with_rows(function: Any) -> Any:
-    """Give a single row the axis that the library wants, and take it away again."""
-
-    def run(runs: list[Run]) -> list[Any]:
-        if jnp.ndim(jax.tree.leaves(runs[0].begin)[0]) == 2:
-            return function(runs)
-        timed = lambda tree, change: jax.tree.map(lambda x: change(x, 1), tree)
-        row = lambda tree, change: jax.tree.map(lambda x: change(x, 0), tree)
-        runs = [
-            Run(w, timed(over, jnp.expand_dims), row(begin, jnp.expand_dims))
-            for w, over, begin in runs
-        ]
-        return [
-            (*(timed(part, jnp.squeeze) for part in parts), row(last, jnp.squeeze))
-            for *parts, last in function(runs)
-        ]
-
-    return run
-
-
-def together(function: Any, runs: list[Run]) -> list[Any]:
-    """Call once for all runs; a `vmap` over sequences brings more rows."""
-
-    def loop(weights: Any, timed: Any, begin: Any) -> Any:
-        results = with_rows(function)(
-            [Run(*run) for run in zip(weights, timed, begin, strict=True)]
-        )
-        return tuple(zip(*results, strict=True))
-
-    columns = as_rows(loop)(*(tuple(column) for column in zip(*runs, strict=True)))
-    return list(zip(*columns, strict=True))
 
 
 def infer(

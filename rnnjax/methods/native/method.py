@@ -1,15 +1,12 @@
 """The native method."""
 
 import dataclasses
-import functools
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from rnnjax._typing import PyTree
-from rnnjax.cells.base import Cell
 from rnnjax.methods.base import Call
+from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.fused.sequence import run_at_once
 from rnnjax.methods.native.kinds import kind_of
@@ -44,7 +41,7 @@ class Native:
             return reason
         if kind_of(call.cell.form) is None:
             return "of Elman cells it knows those with jnp.tanh and jax.nn.relu"
-        others = sorted({str(dtype) for dtype in dtypes(call)} - {"float32"})
+        others = sorted({str(dtype) for dtype in frozenset().union(*dtypes_of(call))} - {"float32"})
         return f"it computes in float32, and here is {others[0]}" if others else None
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
@@ -60,18 +57,3 @@ class Native:
     ) -> list[tuple[PyTree, PyTree]]:
         """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
         return run_at_once(calls, LOOPS, stack=stack)
-
-
-def dtypes(call: Call) -> frozenset[Any]:
-    """Those of params and inputs, and of what the cell makes of them."""
-    leaves, structure = jax.tree.flatten((call.params, call.xs))
-    return _dtypes(call.cell, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
-
-
-@functools.lru_cache(maxsize=1024)  # eager calls ask again and again
-def _dtypes(cell: Cell, structure: Any, leaves: tuple[Any, ...]) -> frozenset[Any]:
-    like = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
-    params, xs = jax.tree.unflatten(structure, like)
-    zs = jax.eval_shape(cell.project, params, xs)
-    carry = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
-    return frozenset(leaf.dtype for leaf in jax.tree.leaves((like, zs, carry)))

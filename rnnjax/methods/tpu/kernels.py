@@ -1,0 +1,193 @@
+"""The kernels: time goes along the last axis of the grid, and the carry stays where it is.
+
+A step of the grid runs some steps of all networks of a call: their products do not wait for each
+other. Weights are fetched once, and what steps read and write comes and goes while others run.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from rnnjax._typing import PyTree
+from rnnjax.methods.base import keep, zeros_like
+from rnnjax.methods.fused.equations import Columns
+from rnnjax.methods.tpu.layout import Steps
+from rnnjax.methods.tpu.steps import KernelCell
+
+VALID, RESTART = 1, 2  # bits of flags
+
+
+class Forward(NamedTuple):
+    """What the forward kernel reads of a network; leaves are None where there is nothing.
+
+    Attributes:
+        zs: projected inputs with their bias, `(T, B, gates H)`, float32.
+        w_hh: `(H, gates H)`.
+        b_hn: `(1, H)` of a GRU.
+        flags: `(T, B, 1)` of bits.
+        carry: `(B, H)`, where rows begin.
+        fresh: the same for restarts.
+    """
+
+    zs: Any
+    w_hh: Any
+    b_hn: Any
+    flags: Any
+    carry: Any
+    fresh: Any
+
+
+class Written(NamedTuple):
+    """What it writes: outputs, the final carry, and for the way back columns and starts."""
+
+    ys: Any
+    carry: Any
+    columns: Any
+    starts: Any
+
+
+class Backward(NamedTuple):
+    """What the backward kernel reads; `w_hh` is transposed."""
+
+    columns: Any
+    starts: Any
+    dys: Any
+    w_hh: Any
+    flags: Any
+    dcarry: Any
+
+
+class Cotangents(NamedTuple):
+    """What it writes: deltas in the place of columns, and what reaches the beginnings."""
+
+    deltas: Any
+    dcarry: Any
+    dfresh: Any
+
+
+def run_steps(steps: Steps, place: Any, step: Any) -> None:
+    """Call `step(network, t)` for all steps of a place, `t` counted from the block's first one."""
+    networks = range(len(steps.reverse))
+    # Together, as long as blocks are whole: one's product hides the other's gates.
+    groups = [list(networks)] if steps.even else [[network] for network in networks]
+    for group in groups:
+        count = steps.count(group[0], place)
+
+        def body(n: Any, none: None, *, group: list[int] = group, count: Any = count) -> None:
+            del none
+            for network in group:
+                step(network, count - 1 - n if steps.reverse[network] else n)
+
+        jax.lax.fori_loop(0, count, body, None)
+
+
+def read(tree: PyTree) -> PyTree:
+    """The values of refs."""
+    return jax.tree.map(lambda ref: ref[...], tree)
+
+
+def write(refs: PyTree, values: PyTree) -> None:
+    """Put values into refs."""
+    jax.tree.map(lambda ref, value: ref.__setitem__(..., value.astype(ref.dtype)), refs, values)
+
+
+def write_columns(refs: tuple[Any, ...], t: Any, columns: tuple[Columns, ...]) -> None:
+    """Put one step's columns side by side."""
+    for ref, parts in zip(refs, columns, strict=False):  # what nobody wants has no ref
+        width = parts[0].shape[-1]
+        for part, value in enumerate(parts):
+            ref[t, :, part * width : (part + 1) * width] = value
+
+
+def product(x: Any, w: Any) -> Any:
+    """`x @ w`, inputs in the dtype of the weights."""
+    return jnp.dot(x.astype(w.dtype), w[...], preferred_element_type=jnp.float32)
+
+
+def forward_kernel(
+    cell: KernelCell, steps: Steps, networks: list[Forward], out: list[Written], carries: list[Any]
+) -> None:
+    """Some steps of all networks forwards."""
+    place = pl.program_id(1)
+
+    @pl.when(place == 0)
+    def _() -> None:
+        for network, carry in zip(networks, carries, strict=True):
+            write(carry, read(network.carry))
+
+    def step(n: int, t: Any) -> None:
+        network, own = networks[n], out[n]
+        old = start = read(carries[n])
+        flags = None if network.flags is None else network.flags[t]
+        if network.fresh is not None:
+            start = keep((flags & RESTART) != 0, read(network.fresh), start)
+        s = product(start.h, network.w_hh)
+        b_hn = None if network.b_hn is None else network.b_hn[...]
+        new, kept = cell.forward(s, network.zs[t], start, b_hn)
+        if own.columns is not None:
+            write_columns(own.columns, t, kept)
+            write(jax.tree.map(lambda ref: ref.at[t], own.starts), start)
+        y = new.h
+        if flags is not None:
+            valid = (flags & VALID) != 0
+            y, new = keep(valid, y, zeros_like(y)), keep(valid, new, old)
+        own.ys[t] = y.astype(own.ys.dtype)
+        write(carries[n], new)
+
+    run_steps(steps, place, step)
+
+    @pl.when(place == steps.blocks - 1)
+    def _() -> None:
+        for own, carry in zip(out, carries, strict=True):
+            write(own.carry, read(carry))
+
+
+def backward_kernel(
+    cell: KernelCell,
+    steps: Steps,
+    networks: list[Backward],
+    out: list[Cotangents],
+    carries: list[Any],
+) -> None:
+    """Some steps of all networks back; `steps` go against their time."""
+    place = pl.program_id(1)
+
+    @pl.when(place == 0)
+    def _() -> None:
+        for network, own, carry in zip(networks, out, carries, strict=True):
+            write(carry, read(network.dcarry))
+            if own.dfresh is not None:
+                write(own.dfresh, zeros_like(read(carry)))
+
+    def step(n: int, t: Any) -> None:
+        network, own = networks[n], out[n]
+        later = read(carries[n])
+        dnew = later._replace(h=later.h + network.dys[t].astype(later.h.dtype))
+        flags = None if network.flags is None else network.flags[t]
+        if flags is not None:
+            dnew = keep((flags & VALID) != 0, dnew, zeros_like(dnew))
+        kept = tuple(ref[t] for ref in network.columns)
+        start = jax.tree.map(lambda ref: ref[t], network.starts)
+        dstart, deltas = cell.equations.backward(None, kept, start, dnew)
+        write_columns(own.deltas, t, deltas)
+        # The last buffer's part stands for that of the first one in the recurrent product.
+        *gates, last = deltas[0]
+        operand = jnp.concatenate([*gates, *(deltas[1] if cell.others else (last,))], axis=-1)
+        dstart = dstart._replace(h=dstart.h + product(operand, network.w_hh))
+        if own.dfresh is not None:
+            restart, nothing = (flags & RESTART) != 0, zeros_like(dstart)
+            so_far, more = read(own.dfresh), keep(restart, dstart, nothing)
+            write(own.dfresh, jax.tree.map(jnp.add, so_far, more))
+            dstart = keep(restart, nothing, dstart)
+        if flags is not None:
+            dstart = keep((flags & VALID) != 0, dstart, later)
+        write(carries[n], dstart)
+
+    run_steps(steps, place, step)
+
+    @pl.when(place == steps.blocks - 1)
+    def _() -> None:
+        for own, carry in zip(out, carries, strict=True):
+            write(own.dcarry, read(carry))
