@@ -13,3 +13,4 @@ from rnnjax.methods.native import Native as Native
 from rnnjax.methods.newton import Newton as Newton
 from rnnjax.methods.newton import NewtonReport as NewtonReport
 from rnnjax.methods.scan import Scan as Scan
+from rnnjax.methods.tpu import PallasTPU as PallasTPU

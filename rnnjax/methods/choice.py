@@ -5,6 +5,8 @@ import contextvars
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
+
 from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
@@ -14,10 +16,12 @@ from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.native import Native
 from rnnjax.methods.newton import Newton
 from rnnjax.methods.scan import Scan
+from rnnjax.methods.tpu import PallasTPU
 
 # The first that can serve is picked, for this reason.
 PICKED: tuple[tuple[Method, str], ...] = (
     (Native(), "a cell whose loops over time are compiled"),
+    (PallasTPU(), "a cell whose recurrent weights stay on the chip, on a TPU"),
     (Fused(), "a cell whose whole sequence has a gradient of its own"),
     (Linear(), "a cell that is linear in its carry"),
     (Chunkwise(), "a cell of which many steps are computed at once"),
@@ -29,7 +33,7 @@ _called: contextvars.ContextVar[str] = contextvars.ContextVar("called", default=
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
-    "Fused": "Native has the same gradient, and compiled loops",
+    "Fused": "the one that was picked has the same gradient, and faster loops",
     "Scan": "ask for it by name for forward mode or second derivatives",
 }
 NEVER: tuple[tuple[Method, str], ...] = (
@@ -61,17 +65,17 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: the first of `Native()`, `Fused()`, `Linear()`, `Chunkwise()` and `Scan()`
-    that can serve; `Chunkwise()` for 4 steps and more alone.
+    The rule for None: the first of `Native()`, `PallasTPU()`, `Fused()`, `Linear()`, `Chunkwise()`
+    and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()` for 4 steps and
+    more.
 
     Raises:
         TypeError: if `method` is no method.
         ValueError: if the method asked for cannot serve, with its reason.
     """
     why_not = {name_of(other): other.why_not(call) for other, _ in (*PICKED, *NEVER)}
-    if method is None and why_not["Chunkwise"] is None and call.num_steps < LEAST_CHUNKWISE:
-        why_not["Chunkwise"] = f"it pays from {LEAST_CHUNKWISE} steps on"
     if method is None:
+        why_not |= {name: why for name, why in not_worth(call).items() if why_not[name] is None}
         chosen, reason = next(pair for pair in PICKED if why_not[name_of(pair[0])] is None)
     else:
         check_able(function, method, call)
@@ -82,6 +86,16 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
         name: why or able[name] for name, why in why_not.items() if name != name_of(chosen)
     }
     return Explanation(chosen, reason, tuple(passed_over.items()))
+
+
+def not_worth(call: Call) -> dict[str, str]:
+    """What could serve, but does not pay here, and why."""
+    reasons = {}
+    if jax.default_backend() != "tpu":
+        reasons["PallasTPU"] = "it pays on TPU alone"
+    if call.num_steps < LEAST_CHUNKWISE:
+        reasons["Chunkwise"] = f"it pays from {LEAST_CHUNKWISE} steps on"
+    return reasons
 
 
 def name_of(method: Method) -> str:

@@ -15,6 +15,8 @@ from rnnjax.methods.partition import over_rows
 from rnnjax.methods.tpu.layout import VMEM, Layout, layout_of
 from rnnjax.methods.tpu.steps import KernelCell
 
+# What runs kernels where there is no TPU, as `pallas_call` takes it.
+INTERPRETER: Any = True
 WIDE = "t b g"  # what is written of it takes the place of what is read
 
 
@@ -25,13 +27,11 @@ class Kernel(NamedTuple):
         function: `cell, steps, networks, out, carries`, which works on refs.
         cell: its cell.
         reverse: of each network, whether it begins with the last step.
-        interpret: as `pallas_call` takes it.
     """
 
     function: Callable[..., None]
     cell: KernelCell
     reverse: tuple[bool, ...]
-    interpret: Any
 
     def call(self, networks: list[Any], taken: Any, made: Any, dtypes: Any) -> list[Any]:
         """Run all networks; where rows stand on several devices, each runs its own.
@@ -51,7 +51,7 @@ class Kernel(NamedTuple):
 
     def run_here(
         self, structure: Any, taken: Any, made: Any, dtypes: Any, *operands: Array
-    ) -> Sequence[Array]:
+    ) -> tuple[Array, ...]:
         """Run on one device, with its part of the rows."""
         read, written = jax.tree.leaves(taken), jax.tree.leaves(made)
         layout = self.layout(operands, read)
@@ -65,7 +65,8 @@ class Kernel(NamedTuple):
         carry = [pltpu.VMEM((layout.tile, layout.width), jnp.float32)] * self.leaves
         scratch = carry * len(self.reverse)
         places = lambda names: [i for i, axes in enumerate(names) if axes == WIDE]
-        out = pl.pallas_call(
+        run = functools.partial(
+            pl.pallas_call,
             functools.partial(self.body, layout, structure, jax.tree.structure(made)),
             grid=layout.grid,
             in_specs=specs(taken),
@@ -76,9 +77,11 @@ class Kernel(NamedTuple):
             compiler_params=pltpu.CompilerParams(
                 dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=VMEM
             ),
-            interpret=self.interpret,
             name=self.function.__name__,
-        )(*map(layout.fit, operands, read))
+        )
+        fitted = map(layout.fit, operands, read)
+        # For which platform this is compiled is known at lowering.
+        out = jax.lax.platform_dependent(*fitted, tpu=run(), default=run(interpret=INTERPRETER))
         return tuple(map(layout.unfit, out, written))
 
     @property

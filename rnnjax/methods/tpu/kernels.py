@@ -101,6 +101,14 @@ def write_columns(refs: tuple[Any, ...], t: Any, columns: tuple[Columns, ...]) -
             ref[t, :, part * width : (part + 1) * width] = value
 
 
+def told(flags: Any, t: Any) -> tuple[Any, Any]:
+    """Which rows count at a step, and which restart; None where there are no flags."""
+    if flags is None:
+        return None, None
+    bits = flags[t]
+    return (bits & VALID) != 0, (bits & RESTART) != 0
+
+
 def product(x: Any, w: Any) -> Any:
     """`x @ w`, inputs in the dtype of the weights."""
     return jnp.dot(x.astype(w.dtype), w[...], preferred_element_type=jnp.float32)
@@ -120,9 +128,9 @@ def forward_kernel(
     def step(n: int, t: Any) -> None:
         network, own = networks[n], out[n]
         old = start = read(carries[n])
-        flags = None if network.flags is None else network.flags[t]
+        valid, restart = told(network.flags, t)
         if network.fresh is not None:
-            start = keep((flags & RESTART) != 0, read(network.fresh), start)
+            start = keep(restart, read(network.fresh), start)
         s = product(start.h, network.w_hh)
         b_hn = None if network.b_hn is None else network.b_hn[...]
         new, kept = cell.forward(s, network.zs[t], start, b_hn)
@@ -130,8 +138,7 @@ def forward_kernel(
             write_columns(own.columns, t, kept)
             write(jax.tree.map(lambda ref: ref.at[t], own.starts), start)
         y = new.h
-        if flags is not None:
-            valid = (flags & VALID) != 0
+        if valid is not None:
             y, new = keep(valid, y, zeros_like(y)), keep(valid, new, old)
         own.ys[t] = y.astype(own.ys.dtype)
         write(carries[n], new)
@@ -165,9 +172,9 @@ def backward_kernel(
         network, own = networks[n], out[n]
         later = read(carries[n])
         dnew = later._replace(h=later.h + network.dys[t].astype(later.h.dtype))
-        flags = None if network.flags is None else network.flags[t]
-        if flags is not None:
-            dnew = keep((flags & VALID) != 0, dnew, zeros_like(dnew))
+        valid, restart = told(network.flags, t)
+        if valid is not None:
+            dnew = keep(valid, dnew, zeros_like(dnew))
         kept = tuple(ref[t] for ref in network.columns)
         start = jax.tree.map(lambda ref: ref[t], network.starts)
         dstart, deltas = cell.equations.backward(None, kept, start, dnew)
@@ -177,12 +184,12 @@ def backward_kernel(
         operand = jnp.concatenate([*gates, *(deltas[1] if cell.others else (last,))], axis=-1)
         dstart = dstart._replace(h=dstart.h + product(operand, network.w_hh))
         if own.dfresh is not None:
-            restart, nothing = (flags & RESTART) != 0, zeros_like(dstart)
+            nothing = zeros_like(dstart)
             so_far, more = read(own.dfresh), keep(restart, dstart, nothing)
             write(own.dfresh, jax.tree.map(jnp.add, so_far, more))
             dstart = keep(restart, nothing, dstart)
-        if flags is not None:
-            dstart = keep((flags & VALID) != 0, dstart, later)
+        if valid is not None:
+            dstart = keep(valid, dstart, later)
         write(carries[n], dstart)
 
     run_steps(steps, place, step)

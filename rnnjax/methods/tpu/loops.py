@@ -49,7 +49,7 @@ def timed(cell: KernelCell) -> tuple[str, ...]:
 
 
 def forward_call(
-    problem: Problem, interpret: Any, directions: Directions, runs: list[Run], *, keep: bool
+    problem: Problem, directions: Directions, runs: list[Run], *, keep: bool
 ) -> list[tuple[Array, Kept | None, PyTree]]:
     """Project and run networks forwards; without `keep`, nothing is kept."""
     cell, dtype = known(problem), problem.dtype
@@ -65,13 +65,13 @@ def forward_call(
     taken = Forward("t b g", "h g", "1 h", "t b 1", rows, rows)
     made = Written("t b h", rows, timed(cell) if keep else None, starts if keep else None)
     dtypes = jax.tree.map(lambda _: jnp.float32, made)._replace(ys=dtype)
-    kernel = Kernel(forward_kernel, cell, reversed_of(directions), interpret)
+    kernel = Kernel(forward_kernel, cell, reversed_of(directions))
     out = kernel.call(networks, taken, made, dtypes)
     return [(ys, Kept(columns, starts) if keep else None, c) for ys, c, columns, starts in out]
 
 
 def backward_call(
-    problem: Problem, interpret: Any, directions: Directions, runs: list[Run]
+    problem: Problem, directions: Directions, runs: list[Run]
 ) -> list[tuple[tuple[Array, ...], tuple[PyTree, PyTree]]]:
     """Run networks backwards; deltas take the place of the columns."""
     cell, networks = known(problem), []
@@ -88,7 +88,7 @@ def backward_call(
     made = Cotangents(timed(cell), rows, rows if restarts else None)
     dtypes = jax.tree.map(lambda _: jnp.float32, made)
     back = tuple(not reverse for reverse in reversed_of(directions))
-    kernel = Kernel(backward_kernel, cell, back, interpret)
+    kernel = Kernel(backward_kernel, cell, back)
     out = kernel.call(networks, taken, made, dtypes)
     return [(deltas, (dcarry, dfresh)) for deltas, dcarry, dfresh in out]
 
@@ -98,23 +98,22 @@ def reversed_of(directions: Directions) -> tuple[bool, ...]:
     return tuple(reverse for _, reverse in directions)
 
 
-def loops(interpret: Any) -> Loops:
-    """The loops, for a chip or for an interpreter."""
+def infer(
+    problem: Problem, directions: Directions, runs: list[Run], *, keep_starts: bool
+) -> list[Any]:
+    """Nothing is kept."""
+    assert not keep_starts
+    return together(functools.partial(forward_call, problem, directions, keep=False), runs)
 
-    def forward(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
-        return together(
-            functools.partial(forward_call, problem, interpret, directions, keep=True), runs
-        )
 
-    def infer(
-        problem: Problem, directions: Directions, runs: list[Run], *, keep_starts: bool
-    ) -> list[Any]:
-        assert not keep_starts
-        return together(
-            functools.partial(forward_call, problem, interpret, directions, keep=False), runs
-        )
+def forward(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
+    """What the gradient needs is kept."""
+    return together(functools.partial(forward_call, problem, directions, keep=True), runs)
 
-    def backward(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
-        return together(functools.partial(backward_call, problem, interpret, directions), runs)
 
-    return Loops(infer, forward, backward, weight_gradients, skip_padding=False)
+def backward(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
+    """The way back."""
+    return together(functools.partial(backward_call, problem, directions), runs)
+
+
+LOOPS = Loops(infer, forward, backward, weight_gradients, skip_padding=False)

@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 
-from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
@@ -30,22 +29,15 @@ class PallasTPU:
     First derivatives in reverse mode only: forward mode and second derivatives raise a
     TypeError, and `Scan` serves them.
 
-    Attributes:
-        interpret: whether to run it without a TPU, slowly, for tests.
-
-    Raises:
-        TypeError: if `interpret` is no bool.
+    It pays on TPU alone; elsewhere an interpreter runs it, slowly, so that it can be tested. Which
+    of the two is known when a program is lowered: one that is compiled or exported for TPU on
+    another machine has the kernel.
 
     Reference: Diamos et al., *Persistent RNNs: stashing recurrent weights on-chip* (2016).
     """
 
-    interpret: bool = False
-
-    def __post_init__(self) -> None:
-        _checks.flag("PallasTPU", "interpret", self.interpret)
-
     def why_not(self, call: Call) -> str | None:
-        """Another cell or dtype, weights that the chip does not hold, or no TPU."""
+        """Another cell or dtype, or weights that the chip does not hold."""
         cell = kernel_cell(call.cell.form)
         if cell is None:
             return "it knows the plain LSTM and the GRU that resets after the product"
@@ -56,7 +48,8 @@ class PallasTPU:
         others |= {str(dtype) for dtype in found.carry} - {"float32"}
         if others:
             return f"its gates and carry are float32, and here is {min(others)}"
-        return why_not_fit(cell, call.params.w_hh.shape[0], *found.projected, 2)
+        (dtype,) = found.projected
+        return why_not_fit(cell, call.params.w_hh.shape[0], dtype, 2)
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once."""
@@ -71,6 +64,6 @@ class PallasTPU:
     ) -> list[tuple[PyTree, PyTree]]:
         """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
         del stack  # each network reads its own
-        from rnnjax.methods.tpu.loops import loops  # brings Pallas, which takes a while
+        from rnnjax.methods.tpu.loops import LOOPS  # brings Pallas, which takes a while
 
-        return run_at_once(calls, loops(self.interpret))
+        return run_at_once(calls, LOOPS)
