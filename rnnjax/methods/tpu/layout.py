@@ -1,6 +1,6 @@
 """How arrays are cut for the chip: tiles of rows, blocks of steps, and units by 128.
 
-Arrays are told by their axes, as in "t b g": t steps, b rows, h units, g units of all gates, and 1
+Arrays are told by their axes, as in "t b g": t steps, b rows, h units, g units of all gates, and e
 for one element.
 """
 
@@ -91,7 +91,7 @@ class Layout(NamedTuple):
 
     def shape(self, axes: str) -> tuple[int, ...]:
         """The shape of an array for a kernel."""
-        sizes = {"t": self.steps.total, "b": self.grid[0] * self.tile, "1": 1}
+        sizes = {"t": self.steps.total, "b": self.grid[0] * self.tile, "e": 1}
         sizes |= {"h": self.width, "g": self.gates * self.width}
         return tuple(sizes[axis] for axis in axes.split())
 

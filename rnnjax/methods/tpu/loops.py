@@ -62,7 +62,7 @@ def forward_call(
         networks.append(Forward(zs, params.w_hh.astype(dtype), b_hn, bits(flags), carry, fresh))
     rows = cell.carry(*("b h",) * len(cell.carry._fields))
     starts = jax.tree.map(lambda _: "t b h", rows)
-    taken = Forward("t b g", "h g", "1 h", "t b 1", rows, rows)
+    taken = Forward("t b g", "h g", "e h", "t b e", rows, rows)
     made = Written("t b h", rows, timed(cell) if keep else None, starts if keep else None)
     dtypes = jax.tree.map(lambda _: jnp.float32, made)._replace(ys=dtype)
     kernel = Kernel(forward_kernel, cell, reversed_of(directions))
@@ -83,7 +83,7 @@ def backward_call(
         networks.append(Backward(kept.columns, starts, dys, w_hh, bits(flags), dcarry))
     rows = cell.carry(*("b h",) * len(cell.carry._fields))
     starts = jax.tree.map(lambda _: "t b h", networks[0].starts)
-    taken = Backward(timed(cell), starts, "t b h", "g h", "t b 1", rows)
+    taken = Backward(timed(cell), starts, "t b h", "g h", "t b e", rows)
     restarts = runs[0].timed[-1].restarts is not None
     made = Cotangents(timed(cell), rows, rows if restarts else None)
     dtypes = jax.tree.map(lambda _: jnp.float32, made)

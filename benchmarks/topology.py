@@ -1,0 +1,110 @@
+"""TPUs that are not there: programs compiled for them, and the compiler's own schedules.
+
+Needs libtpu (`pip install -e .[tpu]`). It is asked for schedules before JAX is imported, so import
+this first. Bundles are instructions of the final schedule, one a cycle without waiting.
+"""
+
+import os
+import pathlib
+import re
+import tempfile
+from typing import Any, NamedTuple
+
+DUMP = pathlib.Path(tempfile.mkdtemp(prefix="rnnjax_schedules_"))
+os.environ |= {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "JAX_PLATFORMS": "cpu",
+    "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={DUMP} --xla_jf_dump_llo_text=true",
+}
+
+import jax  # noqa: E402
+from jax.experimental import topologies  # noqa: E402
+from jax.sharding import SingleDeviceSharding  # noqa: E402
+
+GENERATIONS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
+
+BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2}:)?\s*:?\s*(>*)\s*\{")
+MATRIX_UNIT = re.compile(r"(vmatpush|vmatmul)\S*mxu(\d)")
+
+
+class Schedule(NamedTuple):
+    """Of one kernel.
+
+    Attributes:
+        name: of the kernel.
+        total: bundles of all of it, each loop counted once.
+        step: bundles of its innermost loop, which is a step in time.
+        floor: bundles that the busiest matrix unit needs in it, at the pace of this schedule.
+    """
+
+    name: str
+    total: int
+    step: int
+    floor: int
+
+
+def device_of(generation: str) -> Any:
+    """A device of a generation, to compile for."""
+    topology = topologies.get_topology_desc(
+        platform="tpu", topology_name=GENERATIONS[generation], chips_per_host_bounds=(2, 2, 1)
+    )
+    return topology.devices[0]
+
+
+def like(tree: Any, device: Any) -> Any:
+    """Abstract arrays on a device."""
+    sharding = SingleDeviceSharding(device)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def compiled(function: Any, *arguments: Any) -> tuple[Any, list[Schedule]]:
+    """A program, and the schedules of its Pallas kernels."""
+    before = set(DUMP.iterdir())
+    program = jax.jit(function).lower(*arguments).compile()
+    new = sorted(set(DUMP.iterdir()) - before)
+    files = [f for f in new if f.name.endswith("-final_bundles.txt") and "kernel" in f.name]
+    schedules = [schedule_of(f) for f in files if "analysis" not in f.name]
+    for file in new:  # some are large
+        file.unlink()
+    return program, schedules
+
+
+def schedule_of(file: pathlib.Path) -> Schedule:
+    """Read a final schedule; its deepest loop is that over steps."""
+    bundles = []
+    for line in file.read_text().splitlines():
+        if match := BUNDLE.match(line):
+            bundles.append((len(match[2]), MATRIX_UNIT.findall(line)))
+    depth = max(depth for depth, _ in bundles)
+    step = [work for at, work in bundles if at == depth]
+    name = re.sub(r"^\d+-|\.\d+-\d+-final_bundles.txt$", "", file.name)
+    return Schedule(name, len(bundles), len(step), floor_of(step))
+
+
+def floor_of(step: list[list[tuple[str, str]]]) -> int:
+    """What the busiest matrix unit needs: instructions of a kind times the least they are apart."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, work in enumerate(step):
+        for kind, unit in work:
+            places.setdefault((kind, unit), []).append(place)
+    apart = {"vmatpush": MOST, "vmatmul": MOST}
+    for (kind, _), at in places.items():
+        for one, other in zip(at, at[1:], strict=False):
+            apart[kind] = min(apart[kind], max(1, other - one))
+    needs = [len(at) * apart[kind] for (kind, _), at in places.items() if apart[kind] < MOST]
+    return max(needs, default=0)
+
+
+MOST = 10**9
+
+
+def cycles_a_step(program: Any) -> int:
+    """The compiler's estimates for what stands in the bodies of loops, added up."""
+    text = program.as_text()
+    bodies = set(re.findall(r"body=%?([\w.-]+)", text))
+    total = 0
+    for computation in re.split(r"\n(?=%?[\w.-]+ \(|ENTRY)", text):
+        name = re.match(r"%?([\w.-]+) \(", computation)
+        if name and name[1] in bodies:
+            total += sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', computation)))
+    return total

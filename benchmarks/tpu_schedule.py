@@ -1,0 +1,98 @@
+"""What a step costs on TPUs that are not there: schedules of our kernels beside XLA's scan.
+
+    python benchmarks/tpu_schedule.py [--quick] [--out DIR]
+
+Programs are compiled for a generation of TPU on this machine. Of our kernels, `bundles` are those
+of the final schedule's loop over time, one a cycle where nothing waits; `forward` keeps what a
+gradient needs. Of the scan, `cycles` are the compiler's estimates of what stands in its loop's body.
+`floor` is what the matrix unit alone needs: how many pushes of weights, or products of rows, the
+busiest one is given in a step, times the least distance of two of them in this schedule. Nothing was
+run: waiting for memory, the clock and other users are not in these figures. T = 16, D = 128.
+
+To check it on a TPU: `python benchmarks/accelerator.py`.
+"""
+
+import topology  # before JAX
+
+import functools
+import importlib.metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import rnnjax
+import turns
+
+SIZES = ((8, 128), (32, 256), (64, 512), (64, 1024))  # B, H
+DTYPES = ("float32", "bfloat16")
+STEPS, FEATURES = 16, 128
+
+
+def gradient(cell: rnnjax.Cell, method: rnnjax.Method) -> Any:
+    """A training step's forward and backward pass."""
+
+    def loss(params: Any, xs: Any) -> Any:
+        carry, ys = rnnjax.unroll(cell, params, xs, method=method)
+        return ys.astype(jnp.float32).sum() + carry.h.sum()
+
+    return jax.grad(loss, argnums=(0, 1))
+
+
+def forward(cell: rnnjax.Cell, method: rnnjax.Method) -> Any:
+    """Inference."""
+    return functools.partial(rnnjax.unroll, cell, method=method)
+
+
+def row(name: str, size: tuple[int, int], dtype: str, generation: str) -> str:
+    """A line of the table."""
+    batch, hidden = size
+    cell = getattr(rnnjax, name)(hidden, dtype=jnp.dtype(dtype))
+    device = topology.device_of(generation)
+    init = functools.partial(cell.init, in_features=FEATURES)
+    params = topology.like(jax.eval_shape(init, jax.random.key(0)), device)
+    xs = topology.like(jax.ShapeDtypeStruct((STEPS, batch, FEATURES), dtype), device)
+    inferred, _ = topology.compiled(forward(cell, rnnjax.Scan()), params, xs)
+    trained, _ = topology.compiled(gradient(cell, rnnjax.Scan()), params, xs)
+    scan = topology.cycles_a_step(inferred), topology.cycles_a_step(trained)
+    _, infer = topology.compiled(forward(cell, rnnjax.PallasTPU()), params, xs)
+    _, kernels = topology.compiled(gradient(cell, rnnjax.PallasTPU()), params, xs)
+    by_name = {kernel.name: kernel for kernel in kernels}
+    ahead, back = (by_name[f"{way}_kernel"] for way in ("forward", "backward"))
+    steps = infer[0].step, ahead.step, back.step
+    floor = infer[0].floor
+    both = ahead.step + back.step
+    cells = [generation, name, dtype, batch, hidden, *(f"{n:,}" for n in (*scan, *steps))]
+    cells += [f"{scan[0] / steps[0]:.0f}", f"{scan[1] / both:.0f}", f"{floor:,}"]
+    cells += [f"{n / floor:.2f}" for n in steps]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEAD = [
+    "Cycles and bundles a step on TPUs, as scheduled by the compiler",
+    "libtpu {libtpu}; nothing was run. `benchmarks/tpu_schedule.py` says what each column is.",
+    "| TPU | cell | dtype | B | H | scan: infer, cycles | scan: train | infer, bundles | forward "
+    "| backward | scan over infer | scan over train | floor | infer over floor | forward | backward |",
+    "| --- | --- | --- |" + " ---: |" * 13,
+]
+
+
+def main() -> None:
+    options = turns.options_of(__doc__, timed=False)
+    generations = ("v5e",) if options.quick else ("v5e", "v6e")
+    sizes = SIZES[:1] if options.quick else SIZES
+    cases = [
+        (name, size, dtype, generation)
+        for generation in generations
+        for name in ("lstm", "gru")
+        for dtype in DTYPES
+        for size in sizes
+    ]
+    parts = [functools.partial(lambda *case: [row(*case)], *case) for case in cases]
+    title, line, *columns = HEAD
+    line = line.format(libtpu=importlib.metadata.version("libtpu"))
+    turns.write(options, "tpu_schedule", [title, line, *columns], turns.told(columns, parts))
+
+
+if __name__ == "__main__":
+    main()

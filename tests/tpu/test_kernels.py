@@ -1,0 +1,145 @@
+"""The kernels for TPU, run by interpreters: one that is quick, and one that models the chip.
+
+The second has buffers, copies and semaphores of its own, looks for races, and traps reads of what
+was never written and of what lies outside.
+"""
+
+import functools
+from typing import NamedTuple
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from jax.experimental.pallas import tpu as pltpu
+
+import rnnjax
+from rnnjax.methods.tpu import call, layout
+
+CHIP = pltpu.InterpretParams(
+    detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan"
+)
+
+
+class Case(NamedTuple):
+    """Sizes, and how they are cut: steps of a block, rows of a tile."""
+
+    cell: rnnjax.Cell
+    options: dict
+    sizes: tuple[int, int, int] = (7, 3, 4)  # T, B, D
+    steps: int = 16
+    rows: int = 256
+    both: bool = False
+    reverse: bool = False
+    close: dict = {}
+
+
+def lengths(*values):
+    return {"lengths": np.array(values, np.int32)}
+
+
+def holes(num_steps, batch):
+    draw = np.random.default_rng(0)
+    shape = num_steps, batch
+    return {"mask": draw.random(shape) < 0.6, "resets": draw.random(shape) < 0.3}
+
+
+HALF = {"rtol": 2e-2, "atol": 2e-2}
+# A block, a tile and a network at a time, and several; whole ones, and the last one cut.
+CASES = {
+    "lstm": Case(rnnjax.lstm(5), {}),
+    "lstm, of the chip's sizes": Case(rnnjax.lstm(128), {}, (4, 16, 8), steps=2),
+    "lstm, blocks, lengths": Case(rnnjax.lstm(5), lengths(7, 0, 3), steps=3),
+    "lstm, tiles, holes": Case(rnnjax.lstm(5), holes(4, 20), (4, 20, 3), steps=2, rows=16),
+    "lstm, both ways": Case(rnnjax.lstm(5), lengths(7, 0, 3), steps=3, both=True),
+    "lstm, both ways, whole blocks": Case(rnnjax.lstm(130), {}, (6, 2, 3), steps=3, both=True),
+    "lstm, one row, resets": Case(rnnjax.lstm(5), holes(7, 1), (7, 1, 3), reverse=True),
+    "lstm, bfloat16": Case(rnnjax.lstm(5, dtype=jnp.bfloat16), lengths(7, 0, 3), close=HALF),
+    "gru": Case(rnnjax.gru(5), {}, reverse=True),
+    "gru, blocks, tiles, lengths": Case(
+        rnnjax.gru(5), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3), 3, 16
+    ),
+    "gru, both ways, holes": Case(rnnjax.gru(5), holes(6, 3), (6, 3, 4), steps=2, both=True),
+    "gru, no bias": Case(rnnjax.gru(5, bias=False), lengths(7, 0, 3), steps=3),
+    "gru, bfloat16": Case(rnnjax.gru(5, dtype=jnp.bfloat16), {}, close=HALF),
+}
+RACES = ("lstm, tiles, holes", "lstm, both ways", "gru, blocks, tiles, lengths")
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Set how cases are cut, with no program of other cuts at hand."""
+
+    def set_constants(case, interpreter=True):
+        monkeypatch.setattr(layout, "MOST_STEPS", case.steps)
+        monkeypatch.setattr(layout, "MOST_ROWS", case.rows)
+        monkeypatch.setattr(call, "INTERPRETER", interpreter)
+        jax.clear_caches()
+
+    yield set_constants
+    jax.clear_caches()
+
+
+def runs(case):
+    """The function of a method, and where it is evaluated."""
+    num_steps, batch, features = case.sizes
+    layer = rnnjax.bidirectional(case.cell) if case.both else rnnjax.recurrent(case.cell)
+    params = registry.randomise(layer.init(jax.random.key(0), features), 1)
+    xs = registry.inputs(num_steps, batch, features)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
+    if case.reverse:
+        apply = functools.partial(rnnjax.unroll, case.cell, reverse=True)
+    else:
+        apply = layer.apply
+
+    def run(method, params, xs, carry):
+        return apply(params, xs, carry, **case.options, method=method)
+
+    return run, (params, xs, carry)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernels_are_the_scan(name, cut):
+    case = CASES[name]
+    cut(case)
+    run, point = runs(case)
+    scan, kernel = (functools.partial(run, m) for m in (rnnjax.Scan(), rnnjax.PallasTPU()))
+    wanted = compare.graded(scan)(*point)
+    compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
+    inferred = jax.jit(kernel)(*point)  # without what gradients need
+    compare.assert_close(inferred, wanted[0], **case.close)
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_on_a_model_of_the_chip_nothing_races(name, cut):
+    case = CASES[name]
+    run, point = runs(case)
+    wanted = compare.graded(functools.partial(run, rnnjax.Scan()))(*point)
+    cut(case, CHIP)
+    got = jax.block_until_ready(compare.graded(functools.partial(run, rnnjax.PallasTPU()))(*point))
+    compare.assert_close(got, wanted)
+    from jax._src.pallas.mosaic.interpret import interpret_pallas_call
+
+    assert not interpret_pallas_call.races.races_found
+
+
+@pytest.mark.parametrize("axes", [(None, 1, None), (0, None, None), (0, 1, 0)], ids=str)
+def test_vmap_over_sequences_and_networks(axes, cut):
+    case = CASES["lstm, blocks, lengths"]
+    cut(case)
+    run, (params, xs, carry) = runs(case)
+
+    def several(tree, axis):
+        if axis is None:
+            return tree
+        both = (registry.randomise(tree, seed) for seed in (3, 4))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
+
+    point = list(map(several, (params, xs, carry), axes))
+    both = [
+        compare.graded(jax.vmap(functools.partial(run, method), in_axes=axes))(*point)
+        for method in (rnnjax.PallasTPU(), rnnjax.Scan())
+    ]
+    compare.assert_close(*both)
