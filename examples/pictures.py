@@ -114,6 +114,32 @@ def fans(forecasts: list[Fan]):
     return figure
 
 
+def writing(columns: dict[str, list[np.ndarray]], window: tuple | None = None):
+    """Lines of a pen below each other, points as of `strokes.write`; a column for each kind.
+
+    `window`, a text and weights `(T, U)`, is drawn below: where the text is read meanwhile.
+    """
+    layout, ratios, height = [list(columns)], [3], 4.0
+    if window:
+        layout, ratios, height = [*layout, ["window"] * len(columns)], [3, 2], 6.5
+    figure, panels = plt.subplot_mosaic(
+        layout, height_ratios=ratios, figsize=(9, height), layout="constrained"
+    )
+    for title, lines in columns.items():
+        for row, line in enumerate(lines):
+            at = np.cumsum(line[:, :2], 0) - (0, 45 * row)
+            for stroke in np.split(at, np.flatnonzero(line[:, 2] > 0.5) + 1):
+                panels[title].plot(*stroke.T, color="tab:blue", linewidth=1.2)
+        panels[title].set(title=title, aspect="equal")
+        panels[title].axis("off")
+    if window:
+        text, weights = window
+        panels["window"].imshow(weights.T, aspect="auto", cmap="Blues", interpolation="nearest")
+        panels["window"].set_yticks(range(len(text)), text)
+        panels["window"].set(xlabel="points of the pen, first line", ylabel="letters that are read")
+    return figure
+
+
 def save(figure, path: pathlib.Path, *, dpi: int = 130) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)

@@ -1,14 +1,17 @@
 """Lines of text as strokes of a pen, by synthetic writers, from the vector fonts of Hershey-Fonts.
 
 A writer has one font, and a slant, a width, a warp and a jitter of their own. Clean vectors are
-bent and shaken so; nobody's hand is in them.
+bent and shaken so; nobody's hand is in them. A line ends with a full stop, the only stroke of a
+single point: so whoever writes can say that all is written.
 """
 
+import collections
 import functools
 import re
 from typing import NamedTuple
 
 import datasets
+import jax
 import numpy as np
 from HersheyFonts import HersheyFonts
 
@@ -17,8 +20,9 @@ from rnnjax import data
 FONTS = "cursive", "futural"  # those of single strokes: joined-up writing and print
 STEP = 3.0  # between points, in units of the font; its small letters are 14 high
 SHORTEST, LONGEST = 8, 16  # letters of a phrase, spaces too
-SYMBOLS = ("<none>", "<end>", *" abcdefghijklmnopqrstuvwxyz")
-END = 1
+SYMBOLS = ("<none>", *" abcdefghijklmnopqrstuvwxyz.")
+GAP = 6.0  # before the full stop
+FIRST = np.float32([0, 0, 1])  # what is read before the first point
 
 
 class Writer(NamedTuple):
@@ -31,19 +35,11 @@ class Writer(NamedTuple):
     waves: np.ndarray  # (4, 2, 2) displacements and wave numbers that bend letters
 
 
-class Lines(NamedTuple):
-    """Lines of writing, padded, and what they say."""
-
-    points: np.ndarray  # (N, T, 3): offsets from the point before, and 1 where a stroke ends
-    lengths: np.ndarray  # (N,)
-    texts: np.ndarray  # (N, LONGEST + 1) numbers of symbols, <end> behind the last
-
-
 def writers(count: int, generator: np.random.Generator) -> list[Writer]:
     draw = generator.uniform
-    waves = lambda: np.stack([generator.normal(0, 0.35, (4, 2)), draw(-0.25, 0.25, (4, 2))], 1)
+    waves = lambda: np.stack([generator.normal(0, 0.4, (4, 2)), draw(-0.25, 0.25, (4, 2))], 1)
     return [
-        Writer(FONTS[n % 2], draw(-0.15, 0.45), draw(0.8, 1.2), draw(0.05, 0.2), waves())
+        Writer(FONTS[n % 2], draw(-0.2, 0.5), draw(0.75, 1.25), draw(0.05, 0.2), waves())
         for n in range(count)
     ]
 
@@ -76,6 +72,7 @@ def evenly(stroke: np.ndarray) -> np.ndarray:
 def write(text: str, writer: Writer, generator: np.random.Generator) -> np.ndarray:
     """A line in a writer's hand, `(T, 3)`, in units of the font."""
     drawn = [evenly(stroke) for stroke in strokes(text, writer.font)]
+    drawn.append(np.array([[drawn[-1][:, 0].max() + GAP, 0.0]]))
     at = np.concatenate(drawn)
     phases = at @ writer.waves[:, 1].T + generator.uniform(0, 2 * np.pi, 4)
     at = at + np.sin(phases) @ writer.waves[:, 0] + generator.normal(0, writer.jitter, at.shape)
@@ -98,22 +95,59 @@ def phrases(verses: list[datasets.Verse]) -> set[str]:
     return found
 
 
+def choose(phrases: set[str], count: int, generator: np.random.Generator) -> list[str]:
+    """Some of these, those with rare letters more often."""
+    known = sorted(phrases)
+    found = collections.Counter("".join(known))
+    weights = np.array([sum(1 / found[letter] for letter in phrase) for phrase in known])
+    return list(generator.choice(known, count, p=weights / weights.sum()))
+
+
 def encode(texts: list[str]) -> np.ndarray:
-    numbers = [[*map(SYMBOLS.index, text), END] for text in texts]
+    """Numbers of symbols, `(N, LONGEST + 1)`, with a full stop."""
+    numbers = [list(map(SYMBOLS.index, f"{text}.")) for text in texts]
     return data.pad_sequences(numbers, num_steps=LONGEST + 1).xs
 
 
-def lines(texts: list[str], hands: list[Writer], generator: np.random.Generator) -> Lines:
-    """Each of these texts, by each writer in turn."""
-    rows = [write(t, hands[n % len(hands)], generator) for n, t in enumerate(texts)]
-    padded = data.pad_sequences(rows)
-    return Lines(padded.xs, padded.lengths, encode(texts))
+class Work(NamedTuple):
+    """Lines to learn from, to choose by and for the test, and what offsets are divided by."""
+
+    read: data.Batch
+    checked: data.Batch
+    unseen: data.Batch
+    scale: np.ndarray
 
 
-def path(points: np.ndarray) -> np.ndarray:
-    """Where the pen was, `(T, 2)`, with a row of NaN behind every stroke."""
-    at = np.cumsum(points[:, :2], 0)
-    return np.insert(at, np.flatnonzero(points[:, 2] > 0.5) + 1, np.nan, 0)
+def work(counts: tuple[int, int, int]) -> Work:
+    """So many lines of each, by 200 writers to learn from, 20 others to choose by and 40 others."""
+    generator = np.random.default_rng(0)
+    books, held_out = ([verse for book in part for verse in book] for part in datasets.books())
+    known = phrases([verse for n, verse in enumerate(books) if n % 20])
+    others = phrases(books[::20]) - known
+    unseen = phrases(held_out) - known - others
+    sets = []
+    for found, count, number in zip((known, others, unseen), counts, (200, 20, 40), strict=True):
+        texts, hands = choose(found, count, generator), writers(number, generator)
+        rows = [write(text, hands[n % number], generator) for n, text in enumerate(texts)]
+        sets.append((rows, texts))
+    scale = np.float32([*np.concatenate(sets[0][0]).std(0)[:2], 1])
+    longest = max(len(row) for rows, _ in sets for row in rows)
+    return Work(*(batch_of(rows, texts, scale, longest) for rows, texts in sets), scale)
+
+
+def batch_of(rows: list, texts: list[str], scale: np.ndarray, num_steps: int) -> data.Batch:
+    """To be read: texts, and the points before those to be said."""
+    rows = [row / scale for row in rows]
+    before = [np.concatenate([FIRST[None], row[:-1]]) for row in rows]
+    batch = data.pad_sequences(before, rows, num_steps=num_steps)
+    return batch._replace(xs=(batch.xs, encode(texts)))
+
+
+def written(points: np.ndarray) -> np.ndarray:
+    """What comes before the full stop; all of it where there is none."""
+    lifted = points[:, 2] > 0.5
+    stops = np.flatnonzero(lifted[1:] & lifted[:-1])
+    return points[: stops[0] + 1] if len(stops) else points
 
 
 def linear(read: data.Batch, unseen: data.Batch, lags: int) -> float:
@@ -123,6 +157,7 @@ def linear(read: data.Batch, unseen: data.Batch, lags: int) -> float:
     """
 
     def known(batch):
+        batch = jax.tree.map(lambda a: a[:1000], batch)  # plenty for a few weights
         points = batch.xs[0]
         before = np.pad(points, ((0, 0), (lags, 0), (0, 0)))
         steps = points.shape[1]

@@ -1,4 +1,4 @@
-"""The soft window of Graves (2013), section 5.1: an LSTM that walks along a text while it writes."""
+"""The soft window of Graves (2013), section 5.1: an LSTM walks along a text while it writes."""
 
 from typing import Any, NamedTuple
 

@@ -81,7 +81,7 @@ def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
     for row in range(2):
         h, c, kappa, seen = np.zeros(H), np.zeros(H), np.zeros(K), np.zeros(A)
         for x, y in zip(xs[:, row], np.asarray(ys)[:, row], strict=True):
-            w_ih, w_hh, b = params.lstm
+            w_ih, w_hh, b = params.lstm[:3]
             i, f, g, o = np.split(np.concatenate([x, seen]) @ w_ih + h @ w_hh + b, 4)
             c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
             h = np.tanh(c) / (1 + np.exp(-o))
