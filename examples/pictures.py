@@ -8,6 +8,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.transforms import Bbox
 
 
 def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references: dict):
@@ -132,6 +133,9 @@ def writing(columns: dict[str, list[np.ndarray]], window: tuple | None = None):
                 panels[title].plot(*stroke.T, color="tab:blue", linewidth=1.2)
         panels[title].set(title=title, aspect="equal")
         panels[title].axis("off")
+    drawn = [panels[title] for title in columns]
+    whole = Bbox.union([axes.dataLim for axes in drawn])  # the same size of letters in all columns
+    plt.setp(drawn, xlim=whole.intervalx, ylim=whole.intervaly)
     if window:
         text, weights = window
         panels["window"].imshow(weights.T, aspect="auto", cmap="Blues", interpolation="nearest")
