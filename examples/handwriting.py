@@ -36,7 +36,7 @@ TEXTS = (  # none of them a phrase of training
     "we saw the waves",
     "the little foxes",
 )
-FREE, TIDY = 0.5, 1.0  # bias of what is drawn without a text, and with one
+TIDY = 1.0  # bias of what is written as told; without a text it is 0
 
 
 def learn(network, of, epochs, seed, folder):
@@ -72,7 +72,7 @@ def draw(network, trained, of, *, bias):
 def drawings(networks, verdicts, of, told, task):
     """What networks write of their own, and what the one that reads writes as it is told."""
     first = {name: verdict.trained[0] for name, verdict in verdicts.items()}
-    own = {name: draw(networks[name], first[name], of, bias=FREE)[0] for name in (SINGLE, MIXTURE)}
+    own = {name: draw(networks[name], first[name], of, bias=0.0)[0] for name in (SINGLE, MIXTURE)}
     path = judging.picture(task, told)
     print("wrote", pictures.save(pictures.writing(own), path, dpi=80))
     generator = np.random.default_rng(1)
