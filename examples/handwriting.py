@@ -72,7 +72,11 @@ def draw(network, trained, of, *, bias):
 def drawings(networks, verdicts, of, told, task):
     """What networks write of their own, and what the one that reads writes as it is told."""
     first = {name: verdict.trained[0] for name, verdict in verdicts.items()}
-    own = {name: draw(networks[name], first[name], of, bias=0.0)[0] for name in (SINGLE, MIXTURE)}
+    own = {
+        name: draw(network, first[name], of, bias=0.0)[0]
+        for name, network in networks.items()
+        if not network.reads
+    }
     path = judging.picture(task, told)
     print("wrote", pictures.save(pictures.writing(own), path, dpi=80))
     generator = np.random.default_rng(1)
@@ -93,6 +97,8 @@ def main():
         MIXTURE: penman.Network(MIXTURES, reads=False, **size),
         READER: penman.Network(MIXTURES, reads=True, **size),
     }
+    if told.quick:
+        del networks[MIXTURE]
     task = judging.Judged(
         name="handwriting",
         title="Handwriting: the next point of the pen, of writers who were not seen",
