@@ -1,10 +1,14 @@
-"""Parts of the examples that have a right answer: word pieces and trigrams."""
+"""Parts of the examples that have a right answer: word pieces, trigrams, a window on a text."""
 
 import importlib
 import math
 import pathlib
 
+import jax
+import numpy as np
 import pytest
+
+import rnnjax
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -63,3 +67,26 @@ def share(read, ngram, words):
         return shorter
     kept = max(counts.get(ngram, 0) - discount, 0)
     return (kept + discount * len(after) * shorter) / sum(after.values())
+
+
+def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
+    """Equations 46 to 51 and the LSTM above them, in NumPy, for each row its own text."""
+    H, A, K, U, T = 3, 4, 2, 5, 6
+    cell = part("window").window(H, A, K, pace=0.5)
+    draw = np.random.default_rng(0).normal
+    shapes = cell.init(jax.random.key(0), 2)._replace(text=np.zeros((2, U, A)))
+    params = jax.tree.map(lambda a: draw(size=a.shape, scale=0.5).astype(np.float32), shapes)
+    xs = draw(size=(T, 2, 2)).astype(np.float32)
+    _, ys = rnnjax.unroll(cell, params, xs)
+    for row in range(2):
+        h, c, kappa, seen = np.zeros(H), np.zeros(H), np.zeros(K), np.zeros(A)
+        for x, y in zip(xs[:, row], np.asarray(ys)[:, row], strict=True):
+            w_ih, w_hh, b = params.lstm[:3]
+            i, f, g, o = np.split(np.concatenate([x, seen]) @ w_ih + h @ w_hh + b, 4)
+            c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+            alpha, beta, moved = np.split(np.exp(h @ params.w + params.b), 3)
+            kappa = kappa + moved
+            phi = [sum(alpha * np.exp(-beta * (kappa - u) ** 2)) for u in range(U)]
+            seen = phi @ params.text[row]
+            np.testing.assert_allclose(y, [*h, *seen], rtol=1e-4, atol=1e-5)
