@@ -4,15 +4,12 @@
 
 Programs are compiled for a generation of TPU on this machine. Of our kernels, `bundles` are those
 of the final schedule's loop over time, one a cycle where nothing waits; `forward` keeps what a
-gradient needs. Of the scan, `cycles` are the compiler's estimates of what stands in its loop's body.
+gradient needs. Of the scan, `cycles` are the compiler's estimates of what stands in its loop.
 `floor` is what the matrix unit alone needs: how many pushes of weights, or products of rows, the
-busiest one is given in a step, times the least distance of two of them in this schedule. Nothing was
-run: waiting for memory, the clock and other users are not in these figures. T = 16, D = 128.
+busiest one is given in a step, times the least distance of two of them in this schedule. Nothing
+was run: waiting for memory, the clock and other users are not in these figures. T = 16, D = 128.
 
-To check it on a TPU: `python benchmarks/accelerator.py`.
 """
-
-import topology  # before JAX
 
 import functools
 import importlib.metadata
@@ -22,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
+import topology  # before JAX
 import turns
 
 SIZES = ((8, 128), (32, 256), (64, 512), (64, 1024))  # B, H
@@ -72,7 +70,8 @@ HEAD = [
     "Cycles and bundles a step on TPUs, as scheduled by the compiler",
     "libtpu {libtpu}; nothing was run. `benchmarks/tpu_schedule.py` says what each column is.",
     "| TPU | cell | dtype | B | H | scan: infer, cycles | scan: train | infer, bundles | forward "
-    "| backward | scan over infer | scan over train | floor | infer over floor | forward | backward |",
+    "| backward | scan over infer | scan over train "
+    "| floor | infer over floor | forward | backward |",
     "| --- | --- | --- |" + " ---: |" * 13,
 ]
 

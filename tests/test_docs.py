@@ -94,7 +94,13 @@ def methods_of(cell):
     params = cell.init(jax.random.key(0), 4)
     space = (3,) * (len(cell.in_spec(params).shape) - 1)
     xs = jax.numpy.ones((2, 2, *space, 4))
-    options = [rnnjax.Native(), rnnjax.Fused(), rnnjax.Newton(), rnnjax.Linear()]
+    options = [
+        rnnjax.Native(),
+        rnnjax.PallasTPU(),
+        rnnjax.Fused(),
+        rnnjax.Newton(),
+        rnnjax.Linear(),
+    ]
     options += [rnnjax.Associative(), rnnjax.Chunkwise()]
     call = Call(cell, params, xs, None, None, None, None, False)
     return {type(method).__name__ for method in options if method.why_not(call) is None}

@@ -1,0 +1,70 @@
+"""The kernels compile for TPUs that are not there, and stand in the programs."""
+
+import functools
+import os
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+import rnnjax
+
+pytest.importorskip("libtpu", reason="libtpu compiles for TPU: pip install -e .[tpu]")
+
+GENERATIONS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
+T, D = 12, 24
+BOTH_WAYS = {"both": True}
+
+# Cell, dtype, B, H, lengths and both ways or not: what is claimed, and the edges of what fits.
+CASES = [
+    ("lstm", "float32", 8, 128, False, False),
+    ("lstm", "bfloat16", 64, 512, True, False),
+    ("lstm", "float32", 5, 100, True, True),
+    ("gru", "float32", 32, 256, False, True),
+    ("gru", "bfloat16", 30, 200, True, False),
+    ("gru", "bfloat16", 300, 1024, False, False),
+]
+LARGEST = [("lstm", "float32", 1), ("lstm", "bfloat16", 2), ("gru", "float32", 2)]
+
+
+@functools.cache
+def sharding(generation):
+    topology = topologies.get_topology_desc(
+        platform="tpu", topology_name=GENERATIONS[generation], chips_per_host_bounds=(2, 2, 1)
+    )
+    return SingleDeviceSharding(topology.devices[0])
+
+
+def programs(generation, name, dtype, batch, hidden, lengths, both):
+    """Of inference and of a gradient."""
+    cell = getattr(rnnjax, name)(hidden, dtype=jnp.dtype(dtype))
+    layer = rnnjax.bidirectional(cell) if both else rnnjax.recurrent(cell)
+    place = lambda tree: jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding(generation)), tree
+    )
+    params = place(jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0)))
+    xs = place(jax.ShapeDtypeStruct((T, batch, D), dtype))
+    lengths = place(jax.ShapeDtypeStruct((batch,), jnp.int32)) if lengths else None
+
+    def infer(params, xs, lengths):
+        return layer.apply(params, xs, lengths=lengths, method=rnnjax.PallasTPU())
+
+    def loss(params, xs, lengths):
+        out = jax.tree.leaves(infer(params, xs, lengths))
+        return sum(leaf.astype(jnp.float32).sum() for leaf in out)
+
+    for function in (infer, jax.grad(loss, argnums=(0, 1))):
+        yield jax.jit(function).lower(params, xs, lengths).compile().as_text()
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_programs_for_tpu_have_the_kernels(case, generation):
+    inferred, trained = programs(generation, *case)
+    assert inferred.count("forward_kernel") and "while" not in inferred
+    assert trained.count("forward_kernel") and trained.count("backward_kernel")
+    assert "while" not in trained
