@@ -10,7 +10,7 @@ LEARNING := adding_problem copy_memory pixel_digits
 # Each is a script of examples/; the gallery, examples/README.md, says how long it takes.
 APPLICATIONS := sentiment translation question_answering punctuation character_model word_model on_any_device forecasting handwriting
 
-.PHONY: demo learning applications pictures production test native lint parity sanitizers bench bench-smoke docs dev clean
+.PHONY: demo learning applications pictures production test native lint parity tpu sanitizers bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -44,6 +44,11 @@ production: $(VENV)/.test
 
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
+
+# In an environment of its own: libtpu is large.
+tpu:
+	$(MAKE) VENV=.venv-tpu .venv-tpu/.test .venv-tpu/.tpu
+	.venv-tpu/bin/python -m pytest tests/tpu
 
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers

@@ -16,6 +16,7 @@ import registry
 from jax.experimental.pallas import tpu as pltpu
 
 import rnnjax
+from rnnjax.methods import manual
 from rnnjax.methods.tpu import call, layout
 
 CHIP = pltpu.InterpretParams(
@@ -47,14 +48,17 @@ def holes(num_steps, batch):
 
 
 HALF = {"rtol": 2e-2, "atol": 2e-2}
+WIDE = {"atol": 2e-4}  # sums of many terms
 # A block, a tile and a network at a time, and several; whole ones, and the last one cut.
 CASES = {
     "lstm": Case(rnnjax.lstm(5), {}),
-    "lstm, of the chip's sizes": Case(rnnjax.lstm(128), {}, (4, 16, 8), steps=2),
+    "lstm, of the chip's sizes": Case(rnnjax.lstm(128), {}, (4, 16, 8), steps=2, close=WIDE),
     "lstm, blocks, lengths": Case(rnnjax.lstm(5), lengths(7, 0, 3), steps=3),
     "lstm, tiles, holes": Case(rnnjax.lstm(5), holes(4, 20), (4, 20, 3), steps=2, rows=16),
     "lstm, both ways": Case(rnnjax.lstm(5), lengths(7, 0, 3), steps=3, both=True),
-    "lstm, both ways, whole blocks": Case(rnnjax.lstm(130), {}, (6, 2, 3), steps=3, both=True),
+    "lstm, both ways, whole blocks": Case(
+        rnnjax.lstm(130), {}, (6, 2, 3), steps=3, both=True, close=WIDE
+    ),
     "lstm, one row, resets": Case(rnnjax.lstm(5), holes(7, 1), (7, 1, 3), reverse=True),
     "lstm, bfloat16": Case(rnnjax.lstm(5, dtype=jnp.bfloat16), lengths(7, 0, 3), close=HALF),
     "gru": Case(rnnjax.gru(5), {}, reverse=True),
@@ -113,11 +117,15 @@ def test_the_kernels_are_the_scan(name, cut):
 
 
 @pytest.mark.parametrize("name", RACES)
-def test_on_a_model_of_the_chip_nothing_races(name, cut):
+def test_on_a_model_of_the_chip_nothing_races(name, cut, monkeypatch):
     case = CASES[name]
     run, point = runs(case)
     wanted = compare.graded(functools.partial(run, rnnjax.Scan()))(*point)
     cut(case, CHIP)
+    # Its callbacks bear neither partitions nor branches.
+    monkeypatch.setattr(manual, "rows_are_here", lambda: True)
+    here = lambda *operands, tpu, default: default(*operands)
+    monkeypatch.setattr(jax.lax, "platform_dependent", here)
     got = jax.block_until_ready(compare.graded(functools.partial(run, rnnjax.PallasTPU()))(*point))
     compare.assert_close(got, wanted)
     from jax._src.pallas.mosaic.interpret import interpret_pallas_call

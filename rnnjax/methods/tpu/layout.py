@@ -6,17 +6,23 @@ for one element.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array
 from rnnjax.methods.tpu.steps import KernelCell
 
 LANES = 128  # of a register
-SUBLANES = 16  # rows that every dtype's tiles are multiples of
+SUBLANE_BYTES = 32  # of a column of a register's rows
 MOST_ROWS = 256  # of a tile
 MOST_STEPS = 16  # of a block
 VMEM = 60 * 2**20  # bytes; every generation from v4 on has more
 RESERVED = 4 * 2**20  # of them, for what the compiler needs
+
+
+def rows_together(dtype: Any) -> int:
+    """Rows that tiles are multiples of."""
+    return SUBLANE_BYTES // jnp.dtype(dtype).itemsize
 
 
 def up(size: int, multiple: int) -> int:
@@ -56,10 +62,6 @@ class Steps(NamedTuple):
         if self.even:
             return self.block
         return jnp.minimum(self.block, self.total - self.which(network, place) * self.block)
-
-    def backwards(self) -> "Steps":
-        """The same in the opposite order."""
-        return self._replace(reverse=tuple(not reverse for reverse in self.reverse))
 
 
 class Layout(NamedTuple):
@@ -126,7 +128,7 @@ def fill(x: Array, axis: int, size: int) -> Array:
 
 def take(x: Array, axis: int, size: int) -> Array:
     """The first part of an axis."""
-    return x if x.shape[axis] == size else jnp.take(x, jnp.arange(size), axis)
+    return x if x.shape[axis] == size else jax.lax.slice_in_dim(x, 0, size, axis=axis)
 
 
 def weight_bytes(cell: KernelCell, hidden: int, dtype: Any, networks: int) -> int:
@@ -150,7 +152,7 @@ def why_not_fit(cell: KernelCell, hidden: int, dtype: Any, networks: int) -> str
     """Whether the chip holds the weights, and one step of the fewest rows."""
     weights = weight_bytes(cell, hidden, dtype, networks)
     row = step_bytes(cell, hidden, networks) + carry_bytes(cell, hidden, networks)
-    room = VMEM - RESERVED - SUBLANES * row
+    room = VMEM - RESERVED - rows_together(dtype) * row
     if weights <= room:
         return None
     mebibytes = f"{weights / 2**20:.0f} MiB"
@@ -168,8 +170,9 @@ def layout_of(
     networks = len(reverse)
     room = VMEM - RESERVED - weight_bytes(cell, hidden, dtype, networks)
     step, carry = (f(cell, hidden, networks) for f in (step_bytes, carry_bytes))
-    most = min(MOST_ROWS, room // (step + carry) // SUBLANES * SUBLANES)
-    tile = up(-(-rows // -(-rows // most)), SUBLANES)
+    least = rows_together(dtype)
+    most = min(MOST_ROWS, room // (step + carry) // least * least)
+    tile = up(-(-rows // -(-rows // most)), least)
     block = max(1, min(MOST_STEPS, total, (room - tile * carry) // (tile * step)))
     # Blocks alike let networks run together, and a few steps fewer cost little.
     even = next(n for n in range(block, 0, -1) if total % n == 0)

@@ -87,8 +87,7 @@ def backward_call(
     restarts = runs[0].timed[-1].restarts is not None
     made = Cotangents(timed(cell), rows, rows if restarts else None)
     dtypes = jax.tree.map(lambda _: jnp.float32, made)
-    back = tuple(not reverse for reverse in reversed_of(directions))
-    kernel = Kernel(backward_kernel, cell, back)
+    kernel = Kernel(backward_kernel, cell, tuple(not way for way in reversed_of(directions)))
     out = kernel.call(networks, taken, made, dtypes)
     return [(deltas, (dcarry, dfresh)) for deltas, dcarry, dfresh in out]
 
