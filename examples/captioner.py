@@ -5,124 +5,127 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from glyphs import SIDE
 
 import rnnjax
 from rnnjax import decoding, train
 
-WIDTH, HIDDEN, GLANCE, CHANNELS = 48, 128, 64, (24, 48, 96)
-DROPOUT, MOVED, WARPED = 0.2, 2.0, 0.05
+WIDTH, HIDDEN, CHANNELS = 48, 128, (24, 48, 96)
+CELLS = (SIDE // 8) ** 2  # of the grid that a picture becomes
+DROPOUT, SHIFTED, WARPED = 0.2, 1.0, 0.02
 END, LONGEST = 0, 14  # the token that begins and ends a caption, and most words of it
 
 
 class Encoder(nn.Module):
-    """A picture, (B, 48, 48), to a grid of vectors, (B, 36, 96), that know where they are."""
-
-    channels: tuple[int, ...] = CHANNELS
+    """Pictures, (B, 48, 48), as grids of vectors, (B, 36, 96), that know where they are."""
 
     @nn.compact
     def __call__(self, pictures):
         grid = pictures[..., None]
-        for channels, size, stride in zip(self.channels, (5, 3, 3), (2, 2, 2), strict=True):
-            grid = nn.Conv(channels, (size, size), (stride, stride))(grid)
-            grid = nn.relu(nn.LayerNorm()(grid))
-        cells = grid.reshape(len(grid), -1, self.channels[-1])
-        return cells + self.param("place", nn.initializers.normal(0.1), cells.shape[1:])
+        for channels, size in zip(CHANNELS, (5, 3, 3), strict=True):
+            grid = nn.relu(nn.LayerNorm()(nn.Conv(channels, (size, size), strides=2)(grid)))
+        cells = grid.reshape(len(grid), CELLS, CHANNELS[-1])
+        return cells + self.param("place", nn.initializers.normal(0.5), cells.shape[1:])
 
 
 class Captioner(NamedTuple):
     """The params of the network."""
 
     encoder: Any
-    table: Any
     glance: Any  # the whole grid as one vector, beside each word that is read
+    hints: Any  # for which words each cell speaks, wherever they stand
+    table: Any
     decoder: Any
     attention: Any
-    join: Any  # what was seen and the state
+    join: Any
     out: Any
+
+
+class Seen(NamedTuple):
+    """What a picture says before a word is written."""
+
+    glance: Any  # (B, H)
+    hints: Any  # (B, V)
+    memory: rnnjax.Memory
 
 
 def moved(pictures, key):
     """Each picture a little shifted, turned, stretched and slanted."""
-    side, count = pictures.shape[1], len(pictures)
     shift_key, warp_key = jax.random.split(key)
-    shift = jax.random.uniform(shift_key, (count, 1, 1, 2), minval=-MOVED, maxval=MOVED)
-    warp = jnp.eye(2) + jax.random.uniform(warp_key, (count, 2, 2), minval=-WARPED, maxval=WARPED)
-    here = jnp.stack(jnp.meshgrid(*2 * [jnp.arange(side) - side / 2], indexing="ij"), -1)
-    there = jnp.einsum("nij,yxj->nyxi", warp, here) + side / 2 + shift
+    uniform, count = jax.random.uniform, len(pictures)
+    shift = uniform(shift_key, (count, 1, 1, 2), minval=-SHIFTED, maxval=SHIFTED)
+    warp = jnp.eye(2) + uniform(warp_key, (count, 2, 2), minval=-WARPED, maxval=WARPED)
+    along = jnp.arange(SIDE) - SIDE / 2
+    grid = jnp.stack(jnp.meshgrid(along, along, indexing="ij"), -1)
+    places = jnp.einsum("nij,yxj->nyxi", warp, grid) + SIDE / 2 + shift
     read = lambda picture, at: jax.scipy.ndimage.map_coordinates(picture, [*at], order=1)
-    return jax.vmap(read)(pictures, jnp.moveaxis(there, -1, 1))
+    return jax.vmap(read)(pictures, jnp.moveaxis(places, -1, 1))
 
 
 class Network:
     """Layers around a vocabulary, and what they do together."""
 
     def __init__(self, size, hidden=HIDDEN):
-        self.size, self.hidden = size, hidden
+        self.hidden = hidden
         self.encoder = Encoder()
+        self.glance, self.hints = rnnjax.dense(hidden), rnnjax.dense(size)
         self.table = rnnjax.embedding(size, WIDTH, dropout=DROPOUT)
-        self.glance = rnnjax.dense(GLANCE)
         self.decoder = rnnjax.input_dropout(rnnjax.lstm(hidden), DROPOUT)
-        self.attention = rnnjax.dot_attention(hidden)
+        # Sharper than by default at the beginning, or it looks everywhere for long.
+        sharp = jax.nn.initializers.variance_scaling(4.0, "fan_avg", "uniform")
+        self.attention = rnnjax.dot_attention(hidden, w_init=sharp)
         self.join, self.out = rnnjax.dense(hidden), rnnjax.dense(size)
         self.model = train.from_functions(self.init, self.learnt)
 
     def init(self, key):
-        keys = jax.random.split(key, 7)
-        deep = CHANNELS[-1]
+        keys, hidden, deep = jax.random.split(key, 8), self.hidden, CHANNELS[-1]
         return Captioner(
-            self.encoder.init(keys[0], jnp.zeros((1, 48, 48))),
-            self.table.init(keys[1]),
-            self.glance.init(keys[2], 36 * deep),
-            self.decoder.init(keys[3], WIDTH + GLANCE),
-            self.attention.init(keys[4], query_features=self.hidden, memory_features=deep),
-            self.join.init(keys[5], self.hidden + deep),
-            self.out.init(keys[6], self.hidden),
+            self.encoder.init(keys[0], jnp.zeros((1, SIDE, SIDE))),
+            self.glance.init(keys[1], CELLS * deep),
+            self.hints.init(keys[2], deep),
+            self.table.init(keys[3]),
+            self.decoder.init(keys[4], WIDTH + hidden),
+            self.attention.init(keys[5], query_features=hidden, memory_features=deep),
+            self.join.init(keys[6], hidden + deep),
+            self.out.init(keys[7], hidden),
         )
 
     def look(self, params, pictures):
-        """A memory of the cells of pictures, and one vector for each picture, (1, B, H)."""
         cells = self.encoder.apply(params.encoder, pictures)
         _, glance = self.glance.apply(params.glance, cells.reshape(1, len(pictures), -1))
-        memory = self.attention.memorise(params.attention, cells.swapaxes(0, 1))
-        return memory, jnp.tanh(glance)
+        cells = cells.swapaxes(0, 1)
+        _, hints = self.hints.apply(params.hints, cells)
+        memory = self.attention.memorise(params.attention, cells)
+        return Seen(jnp.tanh(glance[0]), jax.nn.logsumexp(hints, 0), memory)
 
-    def read(self, params, words, glance, carry=None, keys=(None, None)):
-        """States behind each word, (T, B, H), and the last of them."""
+    def say(self, params, seen, words, carry=None, keys=(None, None)):
+        """The carry; logits of the next words, (T, B, V), and where each step looks, (T, B, S)."""
         _, vectors = self.table.apply(params.table, words, key=keys[0])
-        glance = jnp.broadcast_to(glance, (*words.shape, GLANCE))
+        glance = jnp.broadcast_to(seen.glance, (*words.shape, self.hidden))
         inputs = jnp.concatenate([vectors, glance], -1)
-        return rnnjax.unroll(self.decoder, params.decoder, inputs, carry, key=keys[1])
-
-    def say(self, params, memory, states, key=None):
-        """Logits of the next word, (T, B, V), and where each state looks, (T, B, S)."""
-        seen, weights = self.attention.read(params.attention, memory, states)
-        _, joined = self.join.apply(params.join, jnp.concatenate([seen, states], -1))
-        joined = jnp.tanh(joined)
-        if key is not None:
-            kept = jax.random.bernoulli(key, 1 - DROPOUT, joined.shape)
-            joined = jnp.where(kept, joined / (1 - DROPOUT), 0)
-        return self.out.apply(params.out, joined)[1], weights
-
-    def follow(self, params, batch, key=None):
-        pictures, words = batch.xs
-        keys = [None] * 4 if key is None else jax.random.split(key, 4)
-        if key is not None:
-            pictures = moved(pictures, keys[0])
-        memory, glance = self.look(params, pictures)
-        _, states = self.read(params, words.T, glance, keys=keys[1:3])
-        return self.say(params, memory, states, keys[3])
+        carry, states = rnnjax.unroll(self.decoder, params.decoder, inputs, carry, key=keys[1])
+        context, weights = self.attention.read(params.attention, seen.memory, states)
+        _, joined = self.join.apply(params.join, jnp.concatenate([context, states], -1))
+        _, logits = self.out.apply(params.out, jnp.tanh(joined))
+        return carry, (logits + seen.hints, weights)
 
     def learnt(self, params, batch, key):
-        return self.follow(params, batch, key)[0].swapaxes(0, 1)
+        """Logits of every next word where the caption is known, (B, T, V)."""
+        pictures, words = batch.xs
+        keys = [None] * 3 if key is None else jax.random.split(key, 3)
+        if key is not None:
+            pictures = moved(pictures, keys[0])
+        _, (logits, _) = self.say(params, self.look(params, pictures), words.T, keys=keys[1:])
+        return logits.swapaxes(0, 1)
 
     def write(self, params, pictures):
-        """The most likely next word, again and again: (N, B)."""
-        memory, glance = self.look(params, pictures)
+        """The most likely next word, again and again, (N, B)."""
+        seen = self.look(params, pictures)
 
-        def step(carry, tokens):
-            carry, states = self.read(params, tokens[None], glance, carry)
-            return carry, self.say(params, memory, states)[0][0]
+        def step(carry, words):
+            carry, (logits, _) = self.say(params, seen, words[None], carry)
+            return carry, logits[0]
 
-        carry = self.decoder.init_carry(params.decoder, jnp.zeros((len(pictures), 1)))
         first = jnp.full(len(pictures), END, jnp.int32)
+        carry = self.decoder.init_carry(params.decoder, seen.glance)
         return decoding.generate(step, carry, first, num_steps=LONGEST, end=END).values
