@@ -10,9 +10,10 @@ from glyphs import SIDE
 import rnnjax
 from rnnjax import decoding, train
 
-WIDTH, HIDDEN, CHANNELS = 48, 128, (24, 48, 96)
+WIDTH, HIDDEN = 48, 128
+LAYERS = (32, 5, 2), (64, 3, 2), (128, 2, 2)  # channels, size and stride
 CELLS = (SIDE // 8) ** 2  # of the grid that a picture becomes
-DROPOUT, SHIFTED, WARPED = 0.2, 1.0, 0.02
+DROPOUT, SHIFTED, WARPED = 0.1, 1.0, 0.02
 END, LONGEST = 0, 14  # the token that begins and ends a caption, and most words of it
 
 
@@ -22,9 +23,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, pictures):
         grid = pictures[..., None]
-        for channels, size in zip(CHANNELS, (5, 3, 3), strict=True):
-            grid = nn.relu(nn.LayerNorm()(nn.Conv(channels, (size, size), strides=2)(grid)))
-        cells = grid.reshape(len(grid), CELLS, CHANNELS[-1])
+        for channels, size, strides in LAYERS:
+            grid = nn.relu(nn.LayerNorm()(nn.Conv(channels, (size, size), strides)(grid)))
+        cells = grid.reshape(len(grid), CELLS, LAYERS[-1][0])
         return cells + self.param("place", nn.initializers.normal(0.5), cells.shape[1:])
 
 
@@ -66,7 +67,7 @@ class Network:
     """Layers around a vocabulary, and what they do together."""
 
     def __init__(self, size, hidden=HIDDEN):
-        self.hidden = hidden
+        self.hidden, self.size = hidden, size
         self.encoder = Encoder()
         self.glance, self.hints = rnnjax.dense(hidden), rnnjax.dense(size)
         self.table = rnnjax.embedding(size, WIDTH, dropout=DROPOUT)
@@ -78,10 +79,10 @@ class Network:
         self.model = train.from_functions(self.init, self.learnt)
 
     def init(self, key):
-        keys, hidden, deep = jax.random.split(key, 8), self.hidden, CHANNELS[-1]
+        keys, hidden, deep = jax.random.split(key, 8), self.hidden, LAYERS[-1][0]
         return Captioner(
             self.encoder.init(keys[0], jnp.zeros((1, SIDE, SIDE))),
-            self.glance.init(keys[1], CELLS * deep),
+            self.glance.init(keys[1], self.size),
             self.hints.init(keys[2], deep),
             self.table.init(keys[3]),
             self.decoder.init(keys[4], WIDTH + hidden),
@@ -92,11 +93,12 @@ class Network:
 
     def look(self, params, pictures):
         cells = self.encoder.apply(params.encoder, pictures)
-        _, glance = self.glance.apply(params.glance, cells.reshape(1, len(pictures), -1))
         cells = cells.swapaxes(0, 1)
         _, hints = self.hints.apply(params.hints, cells)
+        hints = jax.nn.logsumexp(hints, 0)
+        _, glance = self.glance.apply(params.glance, hints[None])
         memory = self.attention.memorise(params.attention, cells)
-        return Seen(jnp.tanh(glance[0]), jax.nn.logsumexp(hints, 0), memory)
+        return Seen(jnp.tanh(glance[0]), hints, memory)
 
     def say(self, params, seen, words, carry=None, keys=(None, None)):
         """The carry; logits of the next words, (T, B, V), and where each step looks, (T, B, S)."""

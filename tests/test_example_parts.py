@@ -1,9 +1,11 @@
-"""Parts of the examples that have a right answer: word pieces and trigrams."""
+"""Parts of the examples that have a right answer: word pieces, trigrams, names of letters."""
 
 import importlib
 import math
 import pathlib
+import re
 
+import numpy as np
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
@@ -63,3 +65,42 @@ def share(read, ngram, words):
         return shorter
     kept = max(counts.get(ngram, 0) - discount, 0)
     return (kept + discount * len(after) * shorter) / sum(after.values())
+
+
+def test_letters_and_marks_that_are_held_out_together_are_known_apart(part):
+    glyphs = part("glyphs")
+    marks = "acute grave tilde breve caron horn hook stroke".split()
+    marks += [f"{mark} and dot below" for mark in marks]
+    names = [f"latin {size} letter {a}" for size in ("small", "capital") for a in "aeiouyzkt"]
+    captions = {*names, *(f"{name} with {mark}" for name in names for mark in marks)}
+    checked, unseen = glyphs.held_out(captions)
+    assert checked and unseen and not checked & unseen
+    left = captions - checked - unseen
+    for caption in checked | unseen:
+        assert not {caption.replace("small", "capital"), caption.replace("capital", "small")} & left
+        letter, marks = caption.split(" with ")
+        assert sum(known.split(" with ")[0] == letter for known in left) >= glyphs.LEAST
+        for mark in marks.split(" and "):
+            having = {known for known in left if re.search(f"(with|and) {mark}( and|$)", known)}
+            assert len({known.split(" with ")[0] for known in having}) >= glyphs.LEAST
+
+
+def test_the_nearest_letter_and_the_nearest_marks_make_a_name(part):
+    glyphs = part("glyphs")
+    letter = {"a": [1, 0, 1, 0, 0], "b": [0, 1, 1, 0, 0]}
+    ink = {"": [0, 0, 0, 0, 0], " with horn": [0, 0, 0, 0.5, 0], " with hook": [0, 0, 0, 0, 0.5]}
+    drawn = lambda a, mark: glyphs.Glyph("Sans", a + mark, np.array([letter[a]]) + ink[mark])
+    read = [drawn("a", ""), drawn("b", ""), drawn("a", " with horn"), drawn("b", " with hook")]
+    asked = [drawn("a", " with hook"), drawn("b", " with horn"), drawn("b", "")]
+    assert glyphs.nearest_parts(read, asked) == [glyph.caption for glyph in asked]
+    assert glyphs.nearest(read, asked) == ["a", "b", "b"]
+
+
+def test_another_font_is_refused_with_the_way_out(part, monkeypatch):
+    glyphs = part("glyphs")
+    path = glyphs.path_of("Serif")
+    monkeypatch.setitem(glyphs.FONTS, "Serif", "0" * 64)
+    with pytest.raises(ValueError) as caught:
+        glyphs.path_of("Serif")
+    way_out = "install matplotlib from PyPI, which ships DejaVu 2.37"
+    assert str(caught.value) == f"{path} is another version, or damaged: {way_out}."
