@@ -10,10 +10,9 @@ from glyphs import SIDE
 import rnnjax
 from rnnjax import decoding, train
 
-WIDTH, HIDDEN = 48, 128
-LAYERS = (32, 5, 2), (64, 3, 2), (128, 2, 2)  # channels, size and stride
+WIDTH, HIDDEN, CHANNELS = 48, 128, (24, 48, 96)
 CELLS = (SIDE // 8) ** 2  # of the grid that a picture becomes
-DROPOUT, SHIFTED, WARPED = 0.1, 1.0, 0.02
+DROPOUT = 0.05
 END, LONGEST = 0, 14  # the token that begins and ends a caption, and most words of it
 
 
@@ -23,9 +22,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, pictures):
         grid = pictures[..., None]
-        for channels, size, strides in LAYERS:
-            grid = nn.relu(nn.LayerNorm()(nn.Conv(channels, (size, size), strides)(grid)))
-        cells = grid.reshape(len(grid), CELLS, LAYERS[-1][0])
+        for channels, size in zip(CHANNELS, (5, 3, 3), strict=True):
+            grid = nn.relu(nn.LayerNorm()(nn.Conv(channels, (size, size), strides=2)(grid)))
+        cells = grid.reshape(len(grid), CELLS, CHANNELS[-1])
         return cells + self.param("place", nn.initializers.normal(0.5), cells.shape[1:])
 
 
@@ -50,24 +49,11 @@ class Seen(NamedTuple):
     memory: rnnjax.Memory
 
 
-def moved(pictures, key):
-    """Each picture a little shifted, turned, stretched and slanted."""
-    shift_key, warp_key = jax.random.split(key)
-    uniform, count = jax.random.uniform, len(pictures)
-    shift = uniform(shift_key, (count, 1, 1, 2), minval=-SHIFTED, maxval=SHIFTED)
-    warp = jnp.eye(2) + uniform(warp_key, (count, 2, 2), minval=-WARPED, maxval=WARPED)
-    along = jnp.arange(SIDE) - SIDE / 2
-    grid = jnp.stack(jnp.meshgrid(along, along, indexing="ij"), -1)
-    places = jnp.einsum("nij,yxj->nyxi", warp, grid) + SIDE / 2 + shift
-    read = lambda picture, at: jax.scipy.ndimage.map_coordinates(picture, [*at], order=1)
-    return jax.vmap(read)(pictures, jnp.moveaxis(places, -1, 1))
-
-
 class Network:
     """Layers around a vocabulary, and what they do together."""
 
     def __init__(self, size, hidden=HIDDEN):
-        self.hidden, self.size = hidden, size
+        self.hidden = hidden
         self.encoder = Encoder()
         self.glance, self.hints = rnnjax.dense(hidden), rnnjax.dense(size)
         self.table = rnnjax.embedding(size, WIDTH, dropout=DROPOUT)
@@ -79,10 +65,10 @@ class Network:
         self.model = train.from_functions(self.init, self.learnt)
 
     def init(self, key):
-        keys, hidden, deep = jax.random.split(key, 8), self.hidden, LAYERS[-1][0]
+        keys, hidden, deep = jax.random.split(key, 8), self.hidden, CHANNELS[-1]
         return Captioner(
             self.encoder.init(keys[0], jnp.zeros((1, SIDE, SIDE))),
-            self.glance.init(keys[1], self.size),
+            self.glance.init(keys[1], CELLS * deep),
             self.hints.init(keys[2], deep),
             self.table.init(keys[3]),
             self.decoder.init(keys[4], WIDTH + hidden),
@@ -93,12 +79,11 @@ class Network:
 
     def look(self, params, pictures):
         cells = self.encoder.apply(params.encoder, pictures)
+        _, glance = self.glance.apply(params.glance, cells.reshape(1, len(pictures), -1))
         cells = cells.swapaxes(0, 1)
         _, hints = self.hints.apply(params.hints, cells)
-        hints = jax.nn.logsumexp(hints, 0)
-        _, glance = self.glance.apply(params.glance, hints[None])
         memory = self.attention.memorise(params.attention, cells)
-        return Seen(jnp.tanh(glance[0]), hints, memory)
+        return Seen(jnp.tanh(glance[0]), jax.nn.logsumexp(hints, 0), memory)
 
     def say(self, params, seen, words, carry=None, keys=(None, None)):
         """The carry; logits of the next words, (T, B, V), and where each step looks, (T, B, S)."""
@@ -114,10 +99,8 @@ class Network:
     def learnt(self, params, batch, key):
         """Logits of every next word where the caption is known, (B, T, V)."""
         pictures, words = batch.xs
-        keys = [None] * 3 if key is None else jax.random.split(key, 3)
-        if key is not None:
-            pictures = moved(pictures, keys[0])
-        _, (logits, _) = self.say(params, self.look(params, pictures), words.T, keys=keys[1:])
+        keys = (None, None) if key is None else jax.random.split(key)
+        _, (logits, _) = self.say(params, self.look(params, pictures), words.T, keys=keys)
         return logits.swapaxes(0, 1)
 
     def write(self, params, pictures):

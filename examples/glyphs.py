@@ -149,6 +149,38 @@ def met(captions: set[str]) -> dict[str, set[str]]:
     return found
 
 
+def composed(of: Split, count: int) -> list[Glyph]:
+    """More pictures: bare letters with the ink of marks on others of their kind, drawn at random.
+
+    Marks stand as high as on the letter that they come from, so these are rough. None of their
+    captions is held out, or there already.
+    """
+    draw = np.random.default_rng(0)
+    taken = {glyph.caption for part in of for glyph in part}
+    bare = bare_of(of.read)
+    known = lambda glyph: (glyph.font, parts(glyph.caption).letter) in bare
+    marked = [glyph for glyph in of.read if parts(glyph.caption).marks and known(glyph)]
+    kinds = collections.defaultdict(list)
+    for font, letter in bare:
+        kinds[font, *letter.split()[:2]].append(letter)
+    made = []
+    while len(made) < count:
+        glyph = marked[draw.integers(len(marked))]
+        letters = kinds[glyph.font, *glyph.words[:2]]
+        letter = letters[draw.integers(len(letters))]
+        before, marks = parts(glyph.caption)
+        caption = f"{letter} with {marks}"
+        if caption not in taken:
+            picture = bare[glyph.font, letter] + glyph.picture - bare[glyph.font, before]
+            made.append(Glyph(glyph.font, caption, np.clip(picture, 0, 1)))
+    return made
+
+
+def bare_of(read: list[Glyph]) -> dict[tuple[str, str], np.ndarray]:
+    """Pictures of letters without marks, by font and caption."""
+    return {(g.font, g.caption): g.picture for g in read if not parts(g.caption).marks}
+
+
 def nearest(read: list[Glyph], asked: list[Glyph]) -> list[str]:
     """The caption of the nearest picture that was read."""
     return [read[best].caption for best in distances(asked, read).argmin(1)]
@@ -156,7 +188,7 @@ def nearest(read: list[Glyph], asked: list[Glyph]) -> list[str]:
 
 def nearest_parts(read: list[Glyph], asked: list[Glyph]) -> list[str]:
     """The letter of the nearest picture, with the marks whose ink is nearest to what is left."""
-    bare = {(g.font, g.caption): g.picture for g in read if not parts(g.caption).marks}
+    bare = bare_of(read)
     known = [g for g in read if (g.font, parts(g.caption).letter) in bare]
     names = [parts(caption).letter for caption in nearest(known, asked)]
     ink = lambda g, letter: g._replace(picture=g.picture - bare.get((g.font, letter), 0))

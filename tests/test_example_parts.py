@@ -96,6 +96,22 @@ def test_the_nearest_letter_and_the_nearest_marks_make_a_name(part):
     assert glyphs.nearest(read, asked) == ["a", "b", "b"]
 
 
+def test_a_composed_letter_has_the_ink_of_a_mark_and_a_caption_that_is_not_held_out(part):
+    glyphs = part("glyphs")
+    names = [f"latin small letter {a}" for a in "abc"]
+    bare = {name: np.eye(5)[[place]] / 2 for place, name in enumerate(names)}
+    ink = {"horn": np.eye(5)[[3]], "hook": np.eye(5)[[4]]}
+    drawn = lambda name, mark: glyphs.Glyph("Sans", f"{name} with {mark}", bare[name] + ink[mark])
+    letters = [glyphs.Glyph("Sans", name, picture) for name, picture in bare.items()]
+    read = [*letters, drawn(names[0], "horn"), drawn(names[1], "hook")]
+    of = glyphs.Split(read, [drawn(names[1], "horn")], [drawn(names[2], "hook")])
+    made = glyphs.composed(of, 20)
+    assert {glyph.caption for glyph in made} == {f"{names[0]} with hook", f"{names[2]} with horn"}
+    for glyph in made:
+        name, mark = glyph.caption.split(" with ")
+        assert (glyph.picture == bare[name] + ink[mark]).all()
+
+
 def test_another_font_is_refused_with_the_way_out(part, monkeypatch):
     glyphs = part("glyphs")
     path = glyphs.path_of("Serif")
