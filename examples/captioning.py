@@ -127,7 +127,7 @@ def main():
         trivial="the caption of the nearest picture",
         goal=GOAL,
     )
-    epochs = 8 if told.quick else EPOCHS
+    epochs = 3 if told.quick else EPOCHS
     entrant = judging.Entrant(
         learn=lambda seed, folder: learn(network, known, of, seed, folder, epochs),
         score=score,
