@@ -12,7 +12,7 @@ from rnnjax import decoding, train
 
 WIDTH, HIDDEN, CHANNELS = 48, 128, (24, 48, 96)
 CELLS = (SIDE // 8) ** 2  # of the grid that a picture becomes
-DROPOUT = 0.05
+DROPOUT, SHIFT = 0.15, 1  # the latter in pixels, at most
 END, LONGEST = 0, 14  # the token that begins and ends a caption, and most words of it
 
 
@@ -47,6 +47,12 @@ class Seen(NamedTuple):
     glance: Any  # (B, H)
     hints: Any  # (B, V)
     memory: rnnjax.Memory
+
+
+def shifted(key, pictures):
+    """Each picture a little elsewhere."""
+    by = jax.random.randint(key, (len(pictures), 2), -SHIFT, SHIFT + 1)
+    return jax.vmap(lambda picture, by: jnp.roll(picture, by, (0, 1)))(pictures, by)
 
 
 class Network:
@@ -99,7 +105,10 @@ class Network:
     def learnt(self, params, batch, key):
         """Logits of every next word where the caption is known, (B, T, V)."""
         pictures, words = batch.xs
-        keys = (None, None) if key is None else jax.random.split(key)
+        keys = (None, None)
+        if key is not None:
+            key, *keys = jax.random.split(key, 3)
+            pictures = shifted(key, pictures)
         _, (logits, _) = self.say(params, self.look(params, pictures), words.T, keys=keys)
         return logits.swapaxes(0, 1)
 

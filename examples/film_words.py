@@ -34,6 +34,12 @@ def split(share: float) -> list[Part]:
     return parts
 
 
+def joined(*parts: Part) -> Part:
+    """Parts as one."""
+    sentences = [words for part in parts for words in part.sentences]
+    return Part(sentences, np.concatenate([part.ratings for part in parts]))
+
+
 def pairs(words):
     return [f"{before} {word}" for before, word in zip(["", *words], words, strict=False)]
 

@@ -35,7 +35,7 @@ class Glyph(NamedTuple):
 
     font: str
     caption: str
-    picture: np.ndarray  # (40, 40) float32, 0 to 1
+    picture: np.ndarray  # (SIDE, SIDE) float32, 0 to 1
 
     @property
     def words(self) -> list[str]:
@@ -152,8 +152,9 @@ def met(captions: set[str]) -> dict[str, set[str]]:
 def composed(of: Split, count: int) -> list[Glyph]:
     """More pictures: bare letters with the ink of marks on others of their kind, drawn at random.
 
-    Marks stand as high as on the letter that they come from, so these are rough. None of their
-    captions is held out, or there already.
+    Letters are those that do have marks, for who puts a breve on a dotless i? Marks stand as high
+    as on the letter that they come from, so these are rough. None of their captions is held out,
+    or there already.
     """
     draw = np.random.default_rng(0)
     taken = {glyph.caption for part in of for glyph in part}
@@ -161,12 +162,16 @@ def composed(of: Split, count: int) -> list[Glyph]:
     known = lambda glyph: (glyph.font, parts(glyph.caption).letter) in bare
     marked = [glyph for glyph in of.read if parts(glyph.caption).marks and known(glyph)]
     kinds = collections.defaultdict(list)
+    having = met({glyph.caption for glyph in of.read})
     for font, letter in bare:
-        kinds[font, *letter.split()[:2]].append(letter)
+        if len(having[letter]) > LEAST:
+            kinds[font, *letter.split()[:2]].append(letter)
     made = []
     while len(made) < count:
         glyph = marked[draw.integers(len(marked))]
         letters = kinds[glyph.font, *glyph.words[:2]]
+        if not letters:
+            continue
         letter = letters[draw.integers(len(letters))]
         before, marks = parts(glyph.caption)
         caption = f"{letter} with {marks}"

@@ -8,6 +8,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.transforms import Bbox
 
 
 def curves(path: pathlib.Path, losses: np.ndarray, accuracies: dict, references: dict):
@@ -111,6 +112,35 @@ def fans(forecasts: list[Fan]):
         axes.locator_params(integer=True, nbins=6)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
+    return figure
+
+
+def writing(columns: dict[str, list[np.ndarray]], window: tuple | None = None):
+    """Lines of a pen below each other, points as of `strokes.write`; a column for each kind.
+
+    `window`, a text and weights `(T, U)`, is drawn below: where the text is read meanwhile.
+    """
+    layout, ratios, height = [list(columns)], [3], 4.0
+    if window:
+        layout, ratios, height = [*layout, ["window"] * len(columns)], [3, 2], 6.5
+    figure, panels = plt.subplot_mosaic(
+        layout, height_ratios=ratios, figsize=(9, height), layout="constrained"
+    )
+    for title, lines in columns.items():
+        for row, line in enumerate(lines):
+            at = np.cumsum(line[:, :2], 0) - (0, 45 * row)
+            for stroke in np.split(at, np.flatnonzero(line[:, 2] > 0.5) + 1):
+                panels[title].plot(*stroke.T, color="tab:blue", linewidth=1.2)
+        panels[title].set(title=title, aspect="equal")
+        panels[title].axis("off")
+    drawn = [panels[title] for title in columns]
+    whole = Bbox.union([axes.dataLim for axes in drawn])  # the same size of letters in all columns
+    plt.setp(drawn, xlim=whole.intervalx, ylim=whole.intervaly)
+    if window:
+        text, weights = window
+        panels["window"].imshow(weights.T, aspect="auto", cmap="Blues", interpolation="nearest")
+        panels["window"].set_yticks(range(len(text)), text)
+        panels["window"].set(xlabel="points of the pen, first line", ylabel="letters that are read")
     return figure
 
 

@@ -13,13 +13,11 @@ Run: python examples/question_answering.py [--quick | --chat]
 """
 
 import sys
-from typing import Any, NamedTuple
 
+import answerer
 import jax
-import jax.numpy as jnp
 import judging
 import numpy as np
-import optax
 import pictures
 import reporting
 import stories
@@ -28,76 +26,10 @@ import tales
 import rnnjax
 from rnnjax import data, train
 
-WORD, HIDDEN, LOOKS, BATCH, RATE = 32, 64, 2, 64, 8e-3
+BATCH, RATE = 64, 8e-3
 EPOCH, EPOCHS = 100, 40  # steps; stories are always new
 WEIGHTS = reporting.HERE / "output" / "question_answering.safetensors"
 TEST = 1_000_000  # no seed of training
-
-
-class Reader(NamedTuple):
-    """The params of the network."""
-
-    table: Any  # vectors of tokens
-    words: Any  # reads a sentence or a question
-    story: Any  # reads the sentences
-    attention: Any
-    look: Any  # takes what was seen
-    answer: Any
-
-
-table = rnnjax.embedding(len(stories.VOCABULARY), WORD)
-cell = rnnjax.gru(HIDDEN)
-attention = rnnjax.dot_attention(HIDDEN)
-answer = rnnjax.dense(WORD)
-
-
-def init(key):
-    keys = jax.random.split(key, 6)
-    return Reader(
-        table.init(keys[0]),
-        cell.init(keys[1], WORD),
-        cell.init(keys[2], HIDDEN),
-        attention.init(keys[3], query_features=HIDDEN, memory_features=2 * HIDDEN),
-        cell.init(keys[4], 2 * HIDDEN),
-        answer.init(keys[5], HIDDEN),
-    )
-
-
-def encode(params, texts):
-    """A vector for each text, (N, B, H), of its words, (B, N, W)."""
-    tokens = texts.transpose(2, 1, 0)
-    _, vectors = table.apply(params.table, tokens)
-    carry, _ = rnnjax.unroll(cell, params.words, vectors, lengths=(tokens > 0).sum(0))
-    return carry.h
-
-
-def read(params, batch, key):
-    """Logits of answers, (B, Q, A), and where each look went, (B, Q, LOOKS, S)."""
-    texts, questions = batch.xs
-    lengths = (texts[:, :, 0] > 0).sum(1)
-    sentences = encode(params, texts)
-    _, states = rnnjax.unroll(cell, params.story, sentences, lengths=lengths)
-    memory = jnp.concatenate([sentences, states], -1)
-    memory = attention.memorise(params.attention, memory, lengths=lengths)
-    query, looks = encode(params, questions), []
-    for _ in range(LOOKS):
-        seen, weights = attention.read(params.attention, memory, query)
-        _, query = cell.step(params.look, rnnjax.GRUCarry(query), cell.project(params.look, seen))
-        looks.append(weights.swapaxes(0, 1))
-    _, said = answer.apply(params.answer, query)
-    answers = params.table.w[1 : stories.NOT_TOLD + 2]  # an answer points to a marker
-    return (said @ answers.T).swapaxes(0, 1), jnp.stack(looks, 2)
-
-
-def loss(outputs, targets):
-    """The cross-entropy of answers, and half of that of facts."""
-    (logits, looks), (answers, facts) = outputs, targets
-    told = jnp.take_along_axis(looks, jnp.maximum(facts, 0)[..., None], -1)[..., 0]
-    missed = jnp.where(facts < 0, 0.0, -jnp.log(told + 1e-6))
-    return optax.softmax_cross_entropy_with_integer_labels(logits, answers) + missed.sum(-1) / 2
-
-
-model = train.from_functions(init, read)
 
 
 class Told:
@@ -117,9 +49,9 @@ class Told:
 def learn(seed, folder=None, epochs=EPOCHS):
     steps = epochs * EPOCH
     return train.fit(
-        model,
+        answerer.model,
         Told(seed),
-        loss=loss,
+        loss=answerer.loss,
         optimizer=train.adamw(train.warmup_cosine(RATE, steps, warmup_steps=steps // 20)),
         key=jax.random.key(seed),
         epochs=epochs,
@@ -141,8 +73,8 @@ def network(trained):
 def chatter():
     """The reader of the last whole run; one is trained where there was none."""
     if WEIGHTS.exists():
-        params = rnnjax.load_weights(WEIGHTS, jax.eval_shape(init, jax.random.key(0)))
-        return train.Trained(model, params)
+        params = rnnjax.load_weights(WEIGHTS, jax.eval_shape(answerer.init, jax.random.key(0)))
+        return train.Trained(answerer.model, params)
     print("There are no weights of a whole run yet; training comes first, two minutes or so.")
     trained = learn(0)
     if trained.reason:

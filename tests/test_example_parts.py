@@ -1,12 +1,22 @@
+<<<<<<< HEAD
 """Parts of the examples that have a right answer: word pieces, trigrams, names of letters."""
+=======
+"""Parts of the examples that have a right answer: word pieces, trigrams, a window on a text."""
+>>>>>>> main
 
 import importlib
 import math
 import pathlib
 import re
 
+<<<<<<< HEAD
+=======
+import jax
+>>>>>>> main
 import numpy as np
 import pytest
+
+import rnnjax
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -67,6 +77,7 @@ def share(read, ngram, words):
     return (kept + discount * len(after) * shorter) / sum(after.values())
 
 
+<<<<<<< HEAD
 def test_letters_and_marks_that_are_held_out_together_are_known_apart(part):
     glyphs = part("glyphs")
     marks = "acute grave tilde breve caron horn hook stroke".split()
@@ -120,3 +131,26 @@ def test_another_font_is_refused_with_the_way_out(part, monkeypatch):
         glyphs.path_of("Serif")
     way_out = "install matplotlib from PyPI, which ships DejaVu 2.37"
     assert str(caught.value) == f"{path} is another version, or damaged: {way_out}."
+=======
+def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
+    """Equations 46 to 51 and the LSTM above them, in NumPy, for each row its own text."""
+    H, A, K, U, T = 3, 4, 2, 5, 6
+    cell = part("window").window(H, A, K, pace=0.5)
+    draw = np.random.default_rng(0).normal
+    shapes = cell.init(jax.random.key(0), 2)._replace(text=np.zeros((2, U, A)))
+    params = jax.tree.map(lambda a: draw(size=a.shape, scale=0.5).astype(np.float32), shapes)
+    xs = draw(size=(T, 2, 2)).astype(np.float32)
+    _, ys = rnnjax.unroll(cell, params, xs)
+    for row in range(2):
+        h, c, kappa, seen = np.zeros(H), np.zeros(H), np.zeros(K), np.zeros(A)
+        for x, y in zip(xs[:, row], np.asarray(ys)[:, row], strict=True):
+            w_ih, w_hh, b = params.lstm[:3]
+            i, f, g, o = np.split(np.concatenate([x, seen]) @ w_ih + h @ w_hh + b, 4)
+            c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+            alpha, beta, moved = np.split(np.exp(h @ params.w + params.b), 3)
+            kappa = kappa + moved
+            phi = [sum(alpha * np.exp(-beta * (kappa - u) ** 2)) for u in range(U)]
+            seen = phi @ params.text[row]
+            np.testing.assert_allclose(y, [*h, *seen], rtol=1e-4, atol=1e-5)
+>>>>>>> main
