@@ -1,18 +1,11 @@
-<<<<<<< HEAD
-"""Parts of the examples that have a right answer: word pieces, trigrams, names of letters."""
-=======
-"""Parts of the examples that have a right answer: word pieces, trigrams, a window on a text."""
->>>>>>> main
+"""Parts of the examples that have a right answer: pieces, trigrams, a window, names of letters."""
 
 import importlib
 import math
 import pathlib
 import re
 
-<<<<<<< HEAD
-=======
 import jax
->>>>>>> main
 import numpy as np
 import pytest
 
@@ -77,7 +70,6 @@ def share(read, ngram, words):
     return (kept + discount * len(after) * shorter) / sum(after.values())
 
 
-<<<<<<< HEAD
 def test_letters_and_marks_that_are_held_out_together_are_known_apart(part):
     glyphs = part("glyphs")
     marks = "acute grave tilde breve caron horn hook stroke".split()
@@ -131,7 +123,8 @@ def test_another_font_is_refused_with_the_way_out(part, monkeypatch):
         glyphs.path_of("Serif")
     way_out = "install matplotlib from PyPI, which ships DejaVu 2.37"
     assert str(caught.value) == f"{path} is another version, or damaged: {way_out}."
-=======
+
+
 def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
     """Equations 46 to 51 and the LSTM above them, in NumPy, for each row its own text."""
     H, A, K, U, T = 3, 4, 2, 5, 6
@@ -153,4 +146,3 @@ def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
             phi = [sum(alpha * np.exp(-beta * (kappa - u) ** 2)) for u in range(U)]
             seen = phi @ params.text[row]
             np.testing.assert_allclose(y, [*h, *seen], rtol=1e-4, atol=1e-5)
->>>>>>> main
