@@ -166,6 +166,8 @@ def composed(of: Split, count: int) -> list[Glyph]:
     for font, letter in bare:
         if len(having[letter]) > LEAST:
             kinds[font, *letter.split()[:2]].append(letter)
+    if not kinds:
+        raise ValueError(f"No letter has more than {LEAST} kinds of marks.")
     made = []
     while len(made) < count:
         glyph = marked[draw.integers(len(marked))]
