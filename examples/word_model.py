@@ -4,8 +4,9 @@ The recipe of Merity, Keskar & Socher (2018): recurrent weights are dropped, inp
 and the last outputs have one dropout mask a sequence, whole words are dropped, outputs and their
 changes are penalised, one matrix reads words and says them, and weights are averaged: by a moving
 average, since in three passes validation never stops getting better, which NT-ASGD waits for. Six
-books are held out for the test and three more for choices. Words that come once are one word, `<unknown>`, to everyone. The baseline is a trigram
-model with interpolated Kneser-Ney smoothing on the same words.
+books are held out for the test and three more for choices. Words that come once are one word,
+`<unknown>`, to everyone. The baseline is a trigram model with interpolated Kneser-Ney smoothing on
+the same words.
 
 Run: python examples/word_model.py [--quick]
 """
