@@ -8,7 +8,7 @@ NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
 LEARNING := adding_problem copy_memory pixel_digits
 
 # Each is a script of examples/; the gallery, examples/README.md, says how long it takes.
-APPLICATIONS := sentiment translation question_answering punctuation character_model word_model on_any_device forecasting handwriting
+APPLICATIONS := sentiment translation question_answering punctuation character_model word_model on_any_device forecasting captioning handwriting
 
 .PHONY: demo learning applications pictures production test native lint parity tpu sanitizers bench bench-smoke docs dev clean
 

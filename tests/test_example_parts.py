@@ -1,8 +1,9 @@
-"""Parts of the examples that have a right answer: word pieces, trigrams, a window on a text."""
+"""Parts of the examples that have a right answer: pieces, trigrams, a window, names of letters."""
 
 import importlib
 import math
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -67,6 +68,64 @@ def share(read, ngram, words):
         return shorter
     kept = max(counts.get(ngram, 0) - discount, 0)
     return (kept + discount * len(after) * shorter) / sum(after.values())
+
+
+def test_letters_and_marks_that_are_held_out_together_are_known_apart(part):
+    glyphs = part("glyphs")
+    marks = "acute grave tilde breve caron horn hook stroke".split()
+    marks += [f"{mark} and dot below" for mark in marks]
+    names = [f"latin {size} letter {a}" for size in ("small", "capital") for a in "aeiouyzkt"]
+    captions = {*names, *(f"{name} with {mark}" for name in names for mark in marks)}
+    checked, unseen = glyphs.held_out(captions)
+    assert checked and unseen and not checked & unseen
+    left = captions - checked - unseen
+    for caption in checked | unseen:
+        assert not {caption.replace("small", "capital"), caption.replace("capital", "small")} & left
+        letter, marks = caption.split(" with ")
+        assert sum(known.split(" with ")[0] == letter for known in left) >= glyphs.LEAST
+        for mark in marks.split(" and "):
+            having = {known for known in left if re.search(f"(with|and) {mark}( and|$)", known)}
+            assert len({known.split(" with ")[0] for known in having}) >= glyphs.LEAST
+
+
+def test_the_nearest_letter_and_the_nearest_marks_make_a_name(part):
+    glyphs = part("glyphs")
+    letter = {"a": [1, 0, 1, 0, 0], "b": [0, 1, 1, 0, 0]}
+    ink = {"": [0, 0, 0, 0, 0], " with horn": [0, 0, 0, 0.5, 0], " with hook": [0, 0, 0, 0, 0.5]}
+    drawn = lambda a, mark: glyphs.Glyph("Sans", a + mark, np.array([letter[a]]) + ink[mark])
+    read = [drawn("a", ""), drawn("b", ""), drawn("a", " with horn"), drawn("b", " with hook")]
+    asked = [drawn("a", " with hook"), drawn("b", " with horn"), drawn("b", "")]
+    assert glyphs.nearest_parts(read, asked) == [glyph.caption for glyph in asked]
+    assert glyphs.nearest(read, asked) == ["a", "b", "b"]
+
+
+def test_a_composed_letter_has_the_ink_of_a_mark_and_a_caption_that_is_not_held_out(
+    part, monkeypatch
+):
+    glyphs = part("glyphs")
+    monkeypatch.setattr(glyphs, "LEAST", 0)  # or no letter here has enough marks
+    names = [f"latin small letter {a}" for a in "abc"]
+    bare = {name: np.eye(5)[[place]] / 2 for place, name in enumerate(names)}
+    ink = {"horn": np.eye(5)[[3]], "hook": np.eye(5)[[4]]}
+    drawn = lambda name, mark: glyphs.Glyph("Sans", f"{name} with {mark}", bare[name] + ink[mark])
+    letters = [glyphs.Glyph("Sans", name, picture) for name, picture in bare.items()]
+    read = [*letters, drawn(names[0], "horn"), drawn(names[1], "hook")]
+    of = glyphs.Split(read, [drawn(names[1], "horn")], [drawn(names[2], "hook")])
+    made = glyphs.composed(of, 20)
+    assert {glyph.caption for glyph in made} == {f"{names[0]} with hook", f"{names[2]} with horn"}
+    for glyph in made:
+        name, mark = glyph.caption.split(" with ")
+        assert (glyph.picture == bare[name] + ink[mark]).all()
+
+
+def test_another_font_is_refused_with_the_way_out(part, monkeypatch):
+    glyphs = part("glyphs")
+    path = glyphs.path_of("Serif")
+    monkeypatch.setitem(glyphs.FONTS, "Serif", "0" * 64)
+    with pytest.raises(ValueError) as caught:
+        glyphs.path_of("Serif")
+    way_out = "install matplotlib from PyPI, which ships DejaVu 2.37"
+    assert str(caught.value) == f"{path} is another version, or damaged: {way_out}."
 
 
 def test_the_soft_window_walks_as_in_the_paper(part, any_promotion):
