@@ -21,7 +21,25 @@ import jax  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import SingleDeviceSharding  # noqa: E402
 
-GENERATIONS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
+
+class Generation(NamedTuple):
+    """A topology that libtpu knows, and the matrix units of a core: how many, and how wide."""
+
+    topology: str
+    units: int
+    width: int
+
+    def passes(self, rows: int, columns: int) -> float:
+        """How often each unit is filled with weights, for a matrix of this shape."""
+        return -(-rows // self.width) * -(-columns // self.width) / self.units
+
+
+GENERATIONS = {
+    "v5e": Generation("v5e:2x2", 4, 128),
+    "v5p": Generation("v5p:2x2x1", 4, 128),
+    "v6e": Generation("v6e:2x2", 2, 256),
+    "tpu7x": Generation("tpu7x:2x2x1", 2, 256),
+}
 
 BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2}:)?\s*:?\s*(>*)\s*\{")
 MATRIX_UNIT = re.compile(r"(vmatpush|vmatmul)\S*mxu(\d)")
@@ -34,19 +52,20 @@ class Schedule(NamedTuple):
         name: of the kernel.
         total: bundles of all of it, each loop counted once.
         step: bundles of its innermost loop, which is a step in time.
-        floor: bundles that the busiest matrix unit needs in it, at the pace of this schedule.
+        pushing: bundles of it in which the busiest matrix unit takes weights.
     """
 
     name: str
     total: int
     step: int
-    floor: int
+    pushing: int
 
 
 def device_of(generation: str) -> Any:
     """A device of a generation, to compile for."""
+    name = GENERATIONS[generation].topology
     topology = topologies.get_topology_desc(
-        platform="tpu", topology_name=GENERATIONS[generation], chips_per_host_bounds=(2, 2, 1)
+        platform="tpu", topology_name=name, chips_per_host_bounds=(2, 2, 1)
     )
     return topology.devices[0]
 
@@ -78,33 +97,27 @@ def schedule_of(file: pathlib.Path) -> Schedule:
     depth = max(depth for depth, _ in bundles)
     step = [work for at, work in bundles if at == depth]
     name = re.sub(r"^\d+-|\.\d+-\d+-final_bundles.txt$", "", file.name)
-    return Schedule(name, len(bundles), len(step), floor_of(step))
+    return Schedule(name, len(bundles), len(step), pushing(step))
 
 
-def floor_of(step: list[list[tuple[str, str]]]) -> int:
-    """What the busiest matrix unit needs: instructions of a kind times the least they are apart."""
-    places: dict[tuple[str, str], list[int]] = {}
+def pushing(step: list[list[tuple[str, str]]]) -> int:
+    """Bundles in which the busiest matrix unit takes weights, as near together as any two are."""
+    places: dict[str, list[int]] = {}
     for place, work in enumerate(step):
         for kind, unit in work:
-            places.setdefault((kind, unit), []).append(place)
-    apart = {"vmatpush": MOST, "vmatmul": MOST}
-    for (kind, _), at in places.items():
-        for one, other in zip(at, at[1:], strict=False):
-            apart[kind] = min(apart[kind], max(1, other - one))
-    needs = [len(at) * apart[kind] for (kind, _), at in places.items() if apart[kind] < MOST]
-    return max(needs, default=0)
+            if kind == "vmatpush":
+                places.setdefault(unit, []).append(place)
+    apart = [b - a for at in places.values() for a, b in zip(at, at[1:], strict=False) if b > a]
+    return max(map(len, places.values()), default=0) * min(apart, default=1)
 
 
-MOST = 10**9
-
-
-def cycles_a_step(program: Any) -> int:
-    """The compiler's estimates for what stands in the bodies of loops, added up."""
+def cycles_a_step(program: Any) -> list[int]:
+    """For each loop of a program, in order, the compiler's estimates of its body, added up."""
     text = program.as_text()
-    bodies = set(re.findall(r"body=%?([\w.-]+)", text))
-    total = 0
+    found = dict.fromkeys(re.findall(r"body=%?([\w.-]+)", text), 0)
     for computation in re.split(r"\n(?=%?[\w.-]+ \(|ENTRY)", text):
         name = re.match(r"%?([\w.-]+) \(", computation)
-        if name and name[1] in bodies:
-            total += sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', computation)))
-    return total
+        if name and name[1] in found:
+            cycles = re.findall(r'"estimated_cycles":"(\d+)"', computation)
+            found[name[1]] = sum(map(int, cycles))
+    return list(found.values())

@@ -5,9 +5,10 @@
 Programs are compiled for a generation of TPU on this machine. Of our kernels, `bundles` are those
 of the final schedule's loop over time, one a cycle where nothing waits; `forward` keeps what a
 gradient needs. Of the scan, `cycles` are the compiler's estimates of what stands in its loop.
-`floor` is what the matrix unit alone needs: how many pushes of weights, or products of rows, the
-busiest one is given in a step, times the least distance of two of them in this schedule. Nothing
-was run: waiting for memory, the clock and other users are not in these figures. T = 16, D = 128.
+`floor` is what the matrix units alone need: passes of weights through each of them, times the
+rows, one a cycle; or, if that is more, the pushes of weights in this schedule as near together as
+any two of them are. Nothing was run: waiting for memory, the clock and other users are not in
+these figures. T = 16, D = 128.
 
 """
 
@@ -52,27 +53,28 @@ def row(name: str, size: tuple[int, int], dtype: str, generation: str) -> str:
     xs = topology.like(jax.ShapeDtypeStruct((STEPS, batch, FEATURES), dtype), device)
     inferred, _ = topology.compiled(forward(cell, rnnjax.Scan()), params, xs)
     trained, _ = topology.compiled(gradient(cell, rnnjax.Scan()), params, xs)
-    scan = topology.cycles_a_step(inferred), topology.cycles_a_step(trained)
+    (inferring,), training = map(topology.cycles_a_step, (inferred, trained))
+    scan = (inferring, *training)
     _, infer = topology.compiled(forward(cell, rnnjax.PallasTPU()), params, xs)
     _, kernels = topology.compiled(gradient(cell, rnnjax.PallasTPU()), params, xs)
     by_name = {kernel.name: kernel for kernel in kernels}
     ahead, back = (by_name[f"{way}_kernel"] for way in ("forward", "backward"))
     steps = infer[0].step, ahead.step, back.step
-    floor = infer[0].floor
-    both = ahead.step + back.step
+    passes = topology.GENERATIONS[generation].passes(hidden, params.w_hh.shape[1])
+    floor = round(max(passes * batch, infer[0].pushing))
     cells = [generation, name, dtype, batch, hidden, *(f"{n:,}" for n in (*scan, *steps))]
-    cells += [f"{scan[0] / steps[0]:.0f}", f"{scan[1] / both:.0f}", f"{floor:,}"]
-    cells += [f"{n / floor:.2f}" for n in steps]
+    cells += [f"{ours / theirs:.3f}" for ours, theirs in zip(steps, scan, strict=True)]
+    cells += [f"{floor:,}", *(f"{n / floor:.2f}" for n in steps)]
     return f"| {' | '.join(map(str, cells))} |"
 
 
 HEAD = [
     "Cycles and bundles a step on TPUs, as scheduled by the compiler",
     "libtpu {libtpu}; nothing was run. `benchmarks/tpu_schedule.py` says what each column is.",
-    "| TPU | cell | dtype | B | H | scan: infer, cycles | scan: train | infer, bundles | forward "
-    "| backward | scan over infer | scan over train "
-    "| floor | infer over floor | forward | backward |",
-    "| --- | --- | --- |" + " ---: |" * 13,
+    "| TPU | cell | dtype | B | H | scan, cycles: infer | forward | backward "
+    "| kernel, bundles: infer | forward | backward | kernel over scan: infer | forward | backward "
+    "| floor | kernel over floor: infer | forward | backward |",
+    "| --- | --- | --- |" + " ---: |" * 15,
 ]
 
 
