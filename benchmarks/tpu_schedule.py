@@ -92,7 +92,13 @@ def main() -> None:
     parts = [functools.partial(lambda *case: [row(*case)], *case) for case in cases]
     title, line, *columns = HEAD
     line = line.format(libtpu=importlib.metadata.version("libtpu"))
-    turns.write(options, "tpu_schedule", [title, line, *columns], turns.told(columns, parts))
+    turns.write(
+        options,
+        "tpu_schedule",
+        [title, line, *columns],
+        turns.told(columns, parts),
+        dtype="float32 and bfloat16",
+    )
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ def write(
     name: str,
     head: list[str],
     rows_of: Callable[[Callable[[str], None]], list[str]],
+    *,
+    dtype: str = "float32",
 ) -> None:
     """Print the rows as they come, and write them under `head`: a title, a line, the columns."""
     console = Console(soft_wrap=True, markup=False)
@@ -114,7 +116,7 @@ def write(
         f"# {title}",
         "",
         f"{here['processor']}, {here['cores']} cores, commit {here['commit']}, {here['date']};",
-        f"jax {jax.__version__}, float32{timed}.",
+        f"jax {jax.__version__}, {dtype}{timed}.",
         line,
         "",
         *columns,
