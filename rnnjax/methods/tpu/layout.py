@@ -16,7 +16,7 @@ LANES = 128  # of a register
 SUBLANE_BYTES = 32  # of a column of a register's rows
 MOST_ROWS = 256  # of a tile
 MOST_STEPS = 16  # of a block
-VMEM = 60 * 2**20  # bytes; every generation from v4 on has more
+VMEM = 60 * 2**20  # bytes, of which v5e, v5p, v6e and tpu7x have more
 RESERVED = 4 * 2**20  # of them, for what the compiler needs
 
 
