@@ -48,7 +48,7 @@ parity: $(VENV)/.parity
 # In an environment of its own: libtpu is large.
 tpu:
 	$(MAKE) VENV=.venv-tpu .venv-tpu/.test .venv-tpu/.tpu
-	.venv-tpu/bin/python -m pytest tests/tpu
+	TPU_SKIP_MDS_QUERY=1 JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest tests/tpu
 
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers

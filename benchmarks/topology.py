@@ -1,7 +1,7 @@
 """TPUs that are not there: programs compiled for them, and the compiler's own schedules.
 
-Needs libtpu (`pip install -e .[tpu]`). It is asked for schedules before JAX is imported, so import
-this first. Bundles are instructions of the final schedule, one a cycle without waiting.
+Needs libtpu (`pip install -e .[tpu]`), which reads its options when it first compiles: import this
+before that. Bundles are instructions of the final schedule, one a cycle without waiting.
 """
 
 import os
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 DUMP = pathlib.Path(tempfile.mkdtemp(prefix="rnnjax_schedules_"))
 os.environ |= {
     "TPU_SKIP_MDS_QUERY": "1",
-    "JAX_PLATFORMS": "cpu",
     "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={DUMP} --xla_jf_dump_llo_text=true",
 }
 
 import jax  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import SingleDeviceSharding  # noqa: E402
+
+jax.config.update("jax_platforms", "cpu")  # there is no TPU to be looked for
 
 
 class Generation(NamedTuple):

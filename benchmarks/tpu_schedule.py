@@ -9,7 +9,6 @@ gradient needs. Of the scan, `cycles` are the compiler's estimates of what stand
 rows, one a cycle; or, if that is more, the pushes of weights in this schedule as near together as
 any two of them are. Nothing was run: waiting for memory, the clock and other users are not in
 these figures. T = 16, D = 128.
-
 """
 
 import functools
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
-import topology  # before JAX
+import topology
 import turns
 
 SIZES = ((8, 128), (32, 256), (64, 512), (64, 1024))  # B, H

@@ -166,8 +166,13 @@ def composed(of: Split, count: int) -> list[Glyph]:
     for font, letter in bare:
         if len(having[letter]) > LEAST:
             kinds[font, *letter.split()[:2]].append(letter)
-    if not kinds:
-        raise ValueError(f"No letter has more than {LEAST} kinds of marks.")
+    possible = {
+        f"{letter} with {parts(glyph.caption).marks}"
+        for glyph in marked
+        for letter in kinds.get((glyph.font, *glyph.words[:2]), ())
+    }
+    if not possible - taken:
+        raise ValueError("No letter here can have the marks of another one.")
     made = []
     while len(made) < count:
         glyph = marked[draw.integers(len(marked))]

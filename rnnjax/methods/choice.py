@@ -33,7 +33,7 @@ _called: contextvars.ContextVar[str] = contextvars.ContextVar("called", default=
 NAMED = "another method was asked for by name"
 # Why one that could serve was not picked, and which are never picked.
 SECOND = {
-    "Fused": "the one that was picked has the same gradient, and faster loops",
+    "Fused": "the one that was picked has the same gradient, and loops of its own",
     "Scan": "ask for it by name for forward mode or second derivatives",
 }
 NEVER: tuple[tuple[Method, str], ...] = (

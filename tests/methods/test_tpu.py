@@ -87,6 +87,6 @@ def test_the_sizes_that_the_docs_tell_fit_and_no_more():
     for cell, most in ((LSTM, {4: 1792, 2: 2432}), (GRU, {4: 2048, 2: 2944})):
         for size, hidden in most.items():
             dtype = {4: jnp.float32, 2: jnp.bfloat16}[size]
-            assert why_not_fit(cell, hidden, dtype, 1) is None
-            assert why_not_fit(cell, hidden + 1, dtype, 1) is not None
+            assert why_not_fit(cell, hidden, dtype) is None
+            assert why_not_fit(cell, hidden + 1, dtype) is not None
             assert layout_of(cell, (100, 1000, hidden), dtype, (False,)).tile >= 8

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import registry
 from jax.experimental.pallas import tpu as pltpu
+from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
 from rnnjax.methods import manual
-from rnnjax.methods.tpu import call, layout
+from rnnjax.methods.fused import gradient, loops
+from rnnjax.methods.tpu import call, layout, steps
 
 CHIP = pltpu.InterpretParams(
     detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan"
@@ -133,10 +135,45 @@ def test_on_a_model_of_the_chip_nothing_races(name, cut, monkeypatch):
     assert not interpret_pallas_call.races.races_found
 
 
+def test_more_networks_than_the_chip_holds_run_one_after_the_other(cut, monkeypatch):
+    case = CASES["lstm, both ways"]
+    cut(case)
+    monkeypatch.setattr(layout, "RESERVED", 0)
+    monkeypatch.setattr(layout, "VMEM", 800 * 2**10)
+    assert layout.networks_that_fit(steps.LSTM, 5, jnp.float32) == 1
+    run, point = runs(case)
+    both = [
+        compare.graded(functools.partial(run, method))(*point)
+        for method in (rnnjax.PallasTPU(), rnnjax.Scan())
+    ]
+    compare.assert_close(*both)
+
+
+@pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
+@pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
+def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
+    params = registry.random_params(cell, 4)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
+    xs = place(registry.inputs(4, 16, 4), jax.P(None, "data"))
+    lengths = place(jnp.arange(16, dtype=jnp.int32) % 5, jax.P("data"))
+
+    def loss(params, xs, method):
+        ys = rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
+        return (ys**2).sum(), ys
+
+    graded = jax.jit(jax.grad(loss, argument, has_aux=True), static_argnums=2)
+    assert "all-gather" not in graded.lower(params, xs, rnnjax.PallasTPU()).compile().as_text()
+    compare.assert_close(*(graded(params, xs, m) for m in (rnnjax.PallasTPU(), rnnjax.Scan())))
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
 @pytest.mark.parametrize("axes", [(None, 1, None), (0, None, None), (0, 1, 0)], ids=str)
-def test_vmap_over_sequences_and_networks(axes, cut):
+def test_vmap_over_sequences_and_networks(axes, cpu, cut, monkeypatch):
     case = CASES["lstm, blocks, lengths"]
     cut(case)
+    for module in (gradient, loops):
+        monkeypatch.setattr(module, "on_cpu", lambda: cpu)
     run, (params, xs, carry) = runs(case)
 
     def several(tree, axis):

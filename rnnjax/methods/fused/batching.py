@@ -1,6 +1,7 @@
-"""`vmap` of the fused method on CPU, where one batched product a step is slower than several.
+"""`vmap` of whole sequences as more networks and more rows.
 
-Elsewhere `vmap` batches the loops as it batches everything.
+On CPU one batched product a step is slower than several, and calls that have all networks at once
+are batched so anywhere. Otherwise `vmap` batches the loops as it batches everything.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,6 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.methods.fused.problem import Run
-from rnnjax.methods.fused.schedule import on_cpu
 
 UNROLLED = 4  # networks up to this number are written out, which spares copies of what they keep
 
@@ -21,8 +21,6 @@ def apart(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     `networks` is a tuple of `(weights, rest)`, and so long is the tuple of results.
     """
-    if not on_cpu():
-        return run
 
     @jax.custom_batching.custom_vmap
     def mapped(networks: Any) -> Any:
@@ -57,8 +55,6 @@ def as_rows(loop: Callable[[PyTree, PyTree, PyTree], Any]) -> Callable[..., Any]
     Leaves of `timed`, and of all results but the last, are `(T, B, ...)` or, without an axis of
     rows, `(T, ...)`; those of `begin` and of the last result are `(B, H)` or `(H,)`.
     """
-    if not on_cpu():
-        return loop
 
     @jax.custom_batching.custom_vmap
     def mapped(weights: PyTree, timed: PyTree, begin: PyTree) -> Any:

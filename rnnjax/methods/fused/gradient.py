@@ -11,7 +11,7 @@ from rnnjax.cells.dtypes import matmul
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.batching import apart
 from rnnjax.methods.fused.problem import Flags, Kept, Problem, Products, Run, typed
-from rnnjax.methods.fused.schedule import gradient_plan, row_order
+from rnnjax.methods.fused.schedule import gradient_plan, on_cpu, row_order
 from rnnjax.methods.reverse_only import first_order
 
 
@@ -174,7 +174,8 @@ def without_padding(xs: Array, mask: Array | None) -> Array:
 
 def each(function: Any, problem: Problem, networks: tuple[tuple[PyTree, Any], ...]) -> Any:
     """One of the three above; under `vmap` it is called with more networks."""
-    return apart(functools.partial(function, problem))(networks)
+    run = functools.partial(function, problem)
+    return (apart(run) if problem.loops.one_call or on_cpu() else run)(networks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

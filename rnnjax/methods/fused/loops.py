@@ -27,7 +27,7 @@ from rnnjax.methods.fused.problem import (
     Run,
     typed,
 )
-from rnnjax.methods.fused.schedule import Part, gradient_plan, inference_plan, sweep
+from rnnjax.methods.fused.schedule import Part, gradient_plan, inference_plan, on_cpu, sweep
 from rnnjax.methods.manual import varying_zeros
 
 
@@ -235,7 +235,8 @@ def each(loop: Any) -> Any:
     def run(problem: Problem, directions: Directions, runs: list[Run]) -> list[Any]:
         results = []
         for (_, reverse), ((params, _), timed, begin) in zip(directions, runs, strict=True):
-            one = as_rows(functools.partial(loop, problem, reverse))
+            one = functools.partial(loop, problem, reverse)
+            one = as_rows(one) if on_cpu() else one
             results.append(one(params, timed, begin))
         return results
 

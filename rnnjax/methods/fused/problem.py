@@ -52,6 +52,8 @@ class Loops(NamedTuple):
         backward: `problem, directions, runs -> [(deltas, (dcarry, dfresh))]`; `timed` is
             `(kept, dys, flags)`, `begin` the cotangent of the final carry.
         gradients: `problem, [Products] -> [gradients of params]`, products over all steps.
+        one_call: whether they hand all networks and rows to one call, which JAX does not batch;
+            then a `vmap` brings more of them, on any platform.
         skip_padding: whether they never read it. Else it is zeroed before they come to it, and
             rows are sorted so that they skip most of it.
     """
@@ -61,6 +63,7 @@ class Loops(NamedTuple):
     backward: Callable[..., list[Any]]
     gradients: Callable[..., list[Any]]
     skip_padding: bool
+    one_call: bool = False
 
 
 class Problem(NamedTuple):

@@ -144,4 +144,4 @@ def with_axis_of_rows(network: Products) -> Products:
     return Products(params, *jax.tree.map(lambda x: jnp.expand_dims(x, 1), arrays))
 
 
-LOOPS = Loops(infer, forward, backward, gradients, skip_padding=True)
+LOOPS = Loops(infer, forward, backward, gradients, skip_padding=True, one_call=True)

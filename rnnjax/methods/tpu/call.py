@@ -12,12 +12,13 @@ from jax.experimental.pallas import tpu as pltpu
 from rnnjax._typing import Array
 from rnnjax.methods.manual import result_like, vary, varying_axes
 from rnnjax.methods.partition import over_rows
-from rnnjax.methods.tpu.layout import VMEM, Layout, layout_of
+from rnnjax.methods.tpu.layout import VMEM, Layout, layout_of, networks_that_fit
 from rnnjax.methods.tpu.steps import KernelCell
 
 # What runs kernels where there is no TPU, as `pallas_call` takes it.
 INTERPRETER: Any = True
 WIDE = "t b g"  # what is written of it takes the place of what is read
+WEIGHTS = ("h g", "g h")
 
 
 class Kernel(NamedTuple):
@@ -34,11 +35,20 @@ class Kernel(NamedTuple):
     reverse: tuple[bool, ...]
 
     def call(self, networks: list[Any], taken: Any, made: Any, dtypes: Any) -> list[Any]:
-        """Run all networks; where rows stand on several devices, each runs its own.
+        """Run all networks, as many together as the chip holds weights of.
 
+        Where rows stand on several devices, each device runs its own.
         `taken` and `made` are the axes of what it reads and writes of one network, `dtypes` those
         of what it writes.
         """
+        w_hh = networks[0].w_hh
+        together = networks_that_fit(self.cell, min(w_hh.shape), w_hh.dtype)
+        if len(networks) > together:
+            first, rest = (
+                self._replace(reverse=self.reverse[part]).call(networks[part], taken, made, dtypes)
+                for part in (slice(together), slice(together, None))
+            )
+            return [*first, *rest]
         absent = lambda x: x is None
         present = lambda x, axes: None if x is None else axes
         taken = [jax.tree.map(present, network, taken, is_leaf=absent) for network in networks]
@@ -96,8 +106,7 @@ class Kernel(NamedTuple):
         sizes: dict[str, int] = {}
         for array, names in zip(operands, axes, strict=True):
             sizes |= dict(zip(names.split(), array.shape, strict=True))
-        dtypes = [a.dtype for a, names in zip(operands, axes, strict=True) if "t" not in names]
-        dtype = min(dtypes, key=lambda dtype: dtype.itemsize)  # of the weights
+        dtype = next(a.dtype for a, names in zip(operands, axes, strict=True) if names in WEIGHTS)
         return layout_of(self.cell, (sizes["t"], sizes["b"], sizes["h"]), dtype, self.reverse)
 
     def body(self, layout: Layout, structure: Any, made: Any, *refs: Any) -> None:

@@ -67,10 +67,16 @@ class Cotangents(NamedTuple):
     dfresh: Any
 
 
-def run_steps(steps: Steps, place: Any, step: Any) -> None:
-    """Call `step(network, t)` for all steps of a place, `t` counted from the block's first one."""
-    networks = range(len(steps.reverse))
-    # Together, as long as blocks are whole: one's product hides the other's gates.
+def run_steps(
+    steps: Steps, step: Any, begins: list[PyTree], carries: list[PyTree], ends: list[PyTree]
+) -> None:
+    """Call `step(network, t)` for all steps of a place, `t` counted from the block's first one.
+
+    At the first place carries are what `begins` hold, and after the last one `ends` are they.
+    """
+    place, networks = pl.program_id(1), range(len(steps.reverse))
+    pl.when(place == 0)(lambda: write(carries, read(begins)))
+    # Together, as long as blocks are whole: no product waits for another network's gates.
     groups = [list(networks)] if steps.even else [[network] for network in networks]
     for group in groups:
         count = steps.count(group[0], place)
@@ -81,6 +87,7 @@ def run_steps(steps: Steps, place: Any, step: Any) -> None:
                 step(network, count - 1 - n if steps.reverse[network] else n)
 
         jax.lax.fori_loop(0, count, body, None)
+    pl.when(place == steps.blocks - 1)(lambda: write(ends, read(carries)))
 
 
 def read(tree: PyTree) -> PyTree:
@@ -118,12 +125,6 @@ def forward_kernel(
     cell: KernelCell, steps: Steps, networks: list[Forward], out: list[Written], carries: list[Any]
 ) -> None:
     """Some steps of all networks forwards."""
-    place = pl.program_id(1)
-
-    @pl.when(place == 0)
-    def _() -> None:
-        for network, carry in zip(networks, carries, strict=True):
-            write(carry, read(network.carry))
 
     def step(n: int, t: Any) -> None:
         network, own = networks[n], out[n]
@@ -143,12 +144,8 @@ def forward_kernel(
         own.ys[t] = y.astype(own.ys.dtype)
         write(carries[n], new)
 
-    run_steps(steps, place, step)
-
-    @pl.when(place == steps.blocks - 1)
-    def _() -> None:
-        for own, carry in zip(out, carries, strict=True):
-            write(own.carry, read(carry))
+    begins, ends = [network.carry for network in networks], [own.carry for own in out]
+    run_steps(steps, step, begins, carries, ends)
 
 
 def backward_kernel(
@@ -159,14 +156,8 @@ def backward_kernel(
     carries: list[Any],
 ) -> None:
     """Some steps of all networks back; `steps` go against their time."""
-    place = pl.program_id(1)
-
-    @pl.when(place == 0)
-    def _() -> None:
-        for network, own, carry in zip(networks, out, carries, strict=True):
-            write(carry, read(network.dcarry))
-            if own.dfresh is not None:
-                write(own.dfresh, zeros_like(read(carry)))
+    sums = [own.dfresh for own in out if own.dfresh is not None]
+    pl.when(pl.program_id(1) == 0)(lambda: write(sums, zeros_like(read(sums))))
 
     def step(n: int, t: Any) -> None:
         network, own = networks[n], out[n]
@@ -192,9 +183,5 @@ def backward_kernel(
             dstart = keep(valid, dstart, later)
         write(carries[n], dstart)
 
-    run_steps(steps, place, step)
-
-    @pl.when(place == steps.blocks - 1)
-    def _() -> None:
-        for own, carry in zip(out, carries, strict=True):
-            write(own.dcarry, read(carry))
+    begins, ends = [network.dcarry for network in networks], [own.dcarry for own in out]
+    run_steps(steps, step, begins, carries, ends)

@@ -148,15 +148,24 @@ def carry_bytes(cell: KernelCell, hidden: int, networks: int) -> int:
     return networks * 9 * len(cell.carry._fields) * up(hidden, LANES) * 4
 
 
-def why_not_fit(cell: KernelCell, hidden: int, dtype: Any, networks: int) -> str | None:
-    """Whether the chip holds the weights, and one step of the fewest rows."""
-    weights = weight_bytes(cell, hidden, dtype, networks)
-    row = step_bytes(cell, hidden, networks) + carry_bytes(cell, hidden, networks)
-    room = VMEM - RESERVED - rows_together(dtype) * row
-    if weights <= room:
+def least_bytes(cell: KernelCell, hidden: int, dtype: Any) -> int:
+    """Of the fewest rows of one network, in one step."""
+    return rows_together(dtype) * (step_bytes(cell, hidden, 1) + carry_bytes(cell, hidden, 1))
+
+
+def networks_that_fit(cell: KernelCell, hidden: int, dtype: Any) -> int:
+    """Of how many networks the chip holds the weights, and one step of the fewest rows."""
+    one = weight_bytes(cell, hidden, dtype, 1) + least_bytes(cell, hidden, dtype)
+    return (VMEM - RESERVED) // one
+
+
+def why_not_fit(cell: KernelCell, hidden: int, dtype: Any) -> str | None:
+    """Why not even one network fits, or None if it does."""
+    if networks_that_fit(cell, hidden, dtype):
         return None
-    mebibytes = f"{weights / 2**20:.0f} MiB"
-    return f"its recurrent weights take {mebibytes} of the chip's memory, where {room >> 20} fit"
+    weights = f"{weight_bytes(cell, hidden, dtype, 1) / 2**20:.0f} MiB"
+    room = VMEM - RESERVED - least_bytes(cell, hidden, dtype)
+    return f"its recurrent weights take {weights} of the chip's memory, where {room >> 20} fit"
 
 
 def layout_of(

@@ -115,4 +115,4 @@ def backward(problem: Problem, directions: Directions, runs: list[Run]) -> list[
     return together(functools.partial(backward_call, problem, directions), runs)
 
 
-LOOPS = Loops(infer, forward, backward, weight_gradients, skip_padding=False)
+LOOPS = Loops(infer, forward, backward, weight_gradients, skip_padding=False, one_call=True)

@@ -49,16 +49,15 @@ class PallasTPU:
         if others:
             return f"its gates and carry are float32, and here is {min(others)}"
         (dtype,) = found.projected
-        return why_not_fit(cell, hidden_of(call), dtype, 1)
+        return why_not_fit(cell, call.params.w_hh.shape[0], dtype)
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once."""
         return self.run_together((call,))[0]
 
     def runs_together(self, call: Call) -> bool:
-        """Where the chip holds both: one network's product hides the other's gates."""
-        cell, (dtype,) = kernel_cell(call.cell.form), dtypes_of(call).projected
-        return cell is not None and why_not_fit(cell, hidden_of(call), dtype, 2) is None
+        """Always: no product waits for another network's gates."""
+        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None
@@ -68,8 +67,3 @@ class PallasTPU:
         from rnnjax.methods.tpu.loops import LOOPS  # brings Pallas, which takes a while
 
         return run_at_once(calls, LOOPS)
-
-
-def hidden_of(call: Call) -> int:
-    """Units of the cell."""
-    return call.params.w_hh.shape[-2]
