@@ -68,6 +68,23 @@ def test_what_it_does_not_run_is_refused_with_the_reason(cell, reason):
         rnnjax.explain(cell, params, jnp.ones((T, B, D)), method=rnnjax.PallasTPU())
 
 
+def test_inside_shard_map_it_is_refused_where_there_is_no_tpu():
+    cell = rnnjax.lstm(H)
+    params, xs = point_of(cell)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasTPU())[1]
+    mapped = jax.shard_map(run, mesh=mesh, in_specs=(jax.P(), jax.P()), out_specs=jax.P())
+    with pytest.raises(ValueError, match="which cannot: inside shard_map it runs on TPU alone;"):
+        mapped(params, xs)
+
+
+def test_no_rows_are_no_error():
+    cell = rnnjax.gru(H)
+    params, xs = point_of(cell)
+    carry, ys = rnnjax.unroll(cell, params, xs[:, :0], method=rnnjax.PallasTPU())
+    assert ys.shape == (T, 0, H) and carry.h.shape == (0, H)
+
+
 def test_none_picks_it_on_a_tpu_alone(monkeypatch):
     cell = rnnjax.lstm(H)
     params, xs = point_of(cell)

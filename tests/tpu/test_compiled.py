@@ -4,9 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, SingleDeviceSharding
 
 import rnnjax
 
@@ -29,20 +30,22 @@ CASES = [
 
 
 @functools.cache
-def sharding(generation):
+def devices(generation):
     topology = topologies.get_topology_desc(
         platform="tpu", topology_name=GENERATIONS[generation], chips_per_host_bounds=(2, 2, 1)
     )
-    return SingleDeviceSharding(topology.devices[0])
+    return topology.devices
+
+
+def placed(sharding, tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def programs(generation, name, dtype, batch, hidden, lengths, both):
     """Of inference and of a gradient."""
     cell = getattr(rnnjax, name)(hidden, dtype=jnp.dtype(dtype))
     layer = rnnjax.bidirectional(cell) if both else rnnjax.recurrent(cell)
-    place = lambda tree: jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding(generation)), tree
-    )
+    place = functools.partial(placed, SingleDeviceSharding(devices(generation)[0]))
     params = place(jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0)))
     xs = place(jax.ShapeDtypeStruct((T, batch, D), dtype))
     lengths = place(jax.ShapeDtypeStruct((batch,), jnp.int32)) if lengths else None
@@ -65,3 +68,24 @@ def test_programs_for_tpu_have_the_kernels(case, generation):
     assert inferred.count("forward_kernel") and "while" not in inferred
     assert trained.count("forward_kernel") and trained.count("backward_kernel")
     assert "while" not in trained
+
+
+def test_inside_shard_map_each_device_runs_its_rows(monkeypatch):
+    """Its gradients of weights are added up, and nothing is gathered."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    mesh = Mesh(np.array(devices("v5e")), ("rows",), axis_types=(AxisType.Auto,))
+    cell = rnnjax.lstm(128)
+    shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    params = placed(NamedSharding(mesh, jax.P()), shapes)
+    by_row = jax.P(None, "rows")
+    xs = placed(NamedSharding(mesh, by_row), jax.ShapeDtypeStruct((T, 32, D), jnp.float32))
+    run = jax.shard_map(
+        lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasTPU())[1],
+        mesh=mesh,
+        in_specs=(jax.P(), by_row),
+        out_specs=by_row,
+    )
+    grad = jax.jit(jax.grad(lambda params, xs: run(params, xs).sum()))
+    text = grad.lower(params, xs).compile().as_text()
+    assert text.count("forward_kernel") and text.count("backward_kernel")
+    assert "all-gather" not in text and text.count("all-reduce(") >= 1

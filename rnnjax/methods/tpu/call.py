@@ -92,8 +92,12 @@ class Kernel(NamedTuple):
             name=self.function.__name__,
         )
         fitted = map(layout.fit, operands, read)
-        # For which platform this is compiled is known at lowering.
-        out = jax.lax.platform_dependent(*fitted, tpu=run(), default=run(interpret=INTERPRETER))
+        # For which platform this is compiled is known at lowering. JAX's interpreter does not know
+        # of values that vary over a mesh; there `why_not` has seen that this is a TPU.
+        if varying_axes(operands):
+            out = run()(*fitted)
+        else:
+            out = jax.lax.platform_dependent(*fitted, tpu=run(), default=run(interpret=INTERPRETER))
         return tuple(map(layout.unfit, out, written))
 
     @property

@@ -89,7 +89,7 @@ class Layout(NamedTuple):
     @property
     def grid(self) -> tuple[int, int]:
         """Tiles of rows, blocks of steps."""
-        return -(-self.rows // self.tile), self.steps.blocks
+        return max(1, -(-self.rows // self.tile)), self.steps.blocks
 
     def shape(self, axes: str) -> tuple[int, ...]:
         """The shape of an array for a kernel."""
@@ -181,7 +181,8 @@ def layout_of(
     step, carry = (f(cell, hidden, networks) for f in (step_bytes, carry_bytes))
     least = rows_together(dtype)
     most = min(MOST_ROWS, room // (step + carry) // least * least)
-    tile = up(-(-rows // -(-rows // most)), least)
+    tiles = max(1, -(-rows // most))
+    tile = max(least, up(-(-rows // tiles), least))
     block = max(1, min(MOST_STEPS, total, (room - tile * carry) // (tile * step)))
     # Blocks alike let networks run together, and a few steps fewer cost little.
     even = next(n for n in range(block, 0, -1) if total % n == 0)

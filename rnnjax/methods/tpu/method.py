@@ -43,6 +43,8 @@ class PallasTPU:
             return "it knows the plain LSTM and the GRU that resets after the product"
         if jax.sharding.get_abstract_mesh().explicit_axes:
             return "it does not run on a mesh with explicit axes"
+        if jax.sharding.get_abstract_mesh().manual_axes and jax.default_backend() != "tpu":
+            return "inside shard_map it runs on TPU alone"
         found = dtypes_of(call)
         others = {str(dtype) for dtype in found.projected} - {"float32", "bfloat16"}
         others |= {str(dtype) for dtype in found.carry} - {"float32"}
