@@ -77,8 +77,9 @@ def to_stablehlo(
         in_shape: the axes of one step's input, such as `(28, 28, 1)` for images; None means what
             params fix.
         dtype: of inputs that are no tokens.
-        method: how cells are run; None means `Scan()`. Others want to know T and B, and `Native`
-            is refused: it would call our library.
+        method: how cells are run; None means `Scan()` where T or B is left open and for cpu, and
+            elsewhere what is best on that platform, as the kernels for TPU. Others than `Scan`
+            want to know T and B, and `Native` is refused: it would call our library.
         vjp_order: how often the program can be differentiated.
 
     Returns:
@@ -105,7 +106,8 @@ def to_stablehlo(
     for name, flag in flags.items():
         _checks.flag(function, name, flag)
     order = _checks.size(function, "vjp_order", vjp_order, least=0)
-    method = _check_method(function, method)
+    kernels = platform != "cpu" and None not in (num_steps, batch)
+    method = _check_method(function, method, None if kernels else Scan())
     layer = as_layer(function, layer, argument="layer")
     check_params(function, layer, params)
     refusals.check_concrete(function, params)
@@ -140,14 +142,14 @@ def to_stablehlo(
     except TypeError as error:
         if str(error) != REVERSE_ONLY:
             raise
-        wanted, way_out = f"be at most 1 with {method}", "leave the method out, which means Scan()"
+        wanted, way_out = f"be at most 1 with method={method}", "give method=rnnjax.Scan()"
         _checks.refuse(function, "vjp_order", wanted, order, way_out)
 
 
-def _check_method(function: str, method: Any) -> Method:
+def _check_method(function: str, method: Any, default: Method | None) -> Method | None:
     """The method to run with; one that calls our library would need it there."""
     if method is None:
-        return Scan()
+        return default
     check_method(function, method)
     if isinstance(method, Native):
         way_out = "leave it out, or give rnnjax.Fused() with num_steps and batch"
@@ -192,7 +194,11 @@ def _axes(spec: InputSpec) -> str:
 
 
 def _export(
-    function: str, program: Callable[..., Any], platform: str, method: Method, like: list[Any]
+    function: str,
+    program: Callable[..., Any],
+    platform: str,
+    method: Method | None,
+    like: list[Any],
 ) -> jax.export.Exported:
     """Trace and lower the program; a method that must know T or B says which way out there is."""
     sizes = [n for s in jax.tree.leaves(like) for n in s.shape]

@@ -13,8 +13,10 @@ from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.chunkwise import Chunkwise
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.linear import Associative, Linear
+from rnnjax.methods.lowering import PLATFORMS
 from rnnjax.methods.native import Native
 from rnnjax.methods.newton import Newton
+from rnnjax.methods.per_platform import PerPlatform
 from rnnjax.methods.scan import Scan
 from rnnjax.methods.tpu import PallasTPU
 
@@ -27,6 +29,8 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Chunkwise(), "a cell of which many steps are computed at once"),
     (Scan(), "the plain scan over time, the definition"),
 )
+# Those that pay on one platform, by the name that programs are lowered for.
+BOUND = {"Native": "cpu", "PallasTPU": "tpu"}
 LEAST_CHUNKWISE = 4  # steps; for fewer there is little to compute at once
 # What the user has called, while it runs; empty outside of `named`.
 _called: contextvars.ContextVar[str] = contextvars.ContextVar("called", default="")
@@ -47,14 +51,17 @@ class Explanation(NamedTuple):
     """What would run, why, and why each other method was passed over.
 
     Attributes:
-        method: the method that runs.
+        method: the method that runs on this machine's backend.
         reason: why it was taken.
         passed_over: name and reason of every other method.
+        runs: the same method; or, where None was given and another platform has a better one, a
+            method of which the platform is known when a program is lowered.
     """
 
     method: Method
     reason: str
     passed_over: tuple[tuple[str, str], ...]
+    runs: Method
 
     def __str__(self) -> str:
         lines = [f"{self.method}: {self.reason}"]
@@ -67,7 +74,8 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
 
     The rule for None: the first of `Native()`, `PallasTPU()`, `Fused()`, `Linear()`, `Chunkwise()`
     and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()` for 4 steps and
-    more.
+    more. A program that is lowered for a platform that this machine's backend is not has what
+    would be picked there.
 
     Raises:
         TypeError: if `method` is no method.
@@ -75,27 +83,47 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """
     why_not = {name_of(other): other.why_not(call) for other, _ in (*PICKED, *NEVER)}
     if method is None:
+        able = [other for other, _ in PICKED if why_not[name_of(other)] is None]
         why_not |= {name: why for name, why in not_worth(call).items() if why_not[name] is None}
         chosen, reason = next(pair for pair in PICKED if why_not[name_of(pair[0])] is None)
+        runs = per_platform(chosen, able)
+        reasons = SECOND
     else:
         check_able(function, method, call)
-        chosen, reason = method, "asked for by name"
-    able = dict.fromkeys(why_not, NAMED) if method is not None else SECOND
-    able = able | {name_of(other): why for other, why in NEVER}
+        chosen, reason, runs = method, "asked for by name", method
+        reasons = dict.fromkeys(why_not, NAMED)
+    reasons = reasons | {name_of(other): why for other, why in NEVER}
     passed_over = {
-        name: why or able[name] for name, why in why_not.items() if name != name_of(chosen)
+        name: why or reasons[name] for name, why in why_not.items() if name != name_of(chosen)
     }
-    return Explanation(chosen, reason, tuple(passed_over.items()))
+    return Explanation(chosen, reason, tuple(passed_over.items()), runs)
 
 
 def not_worth(call: Call) -> dict[str, str]:
     """What could serve, but does not pay here, and why."""
-    reasons = {}
-    if jax.default_backend() != "tpu":
-        reasons["PallasTPU"] = "it pays on TPU alone"
+    here = PLATFORMS.get(jax.default_backend(), ())
+    reasons = {
+        name: f"it is for programs that are lowered for {platform.upper()}"
+        for name, platform in BOUND.items()
+        if platform not in here
+    }
     if call.num_steps < LEAST_CHUNKWISE:
         reasons["Chunkwise"] = f"it pays from {LEAST_CHUNKWISE} steps on"
     return reasons
+
+
+def per_platform(chosen: Method, able: list[Method]) -> Method:
+    """The method for this machine, and those for platforms that a program may be lowered for."""
+    here = PLATFORMS.get(jax.default_backend(), ())
+    elsewhere = {}
+    for method in able:
+        platform = BOUND.get(name_of(method))
+        if platform is not None and platform not in here:
+            elsewhere.setdefault(platform, method)
+    if not elsewhere and name_of(chosen) not in BOUND:
+        return chosen
+    otherwise = next(method for method in able if name_of(method) not in BOUND)
+    return PerPlatform(chosen, tuple(elsewhere.items()), otherwise)
 
 
 def name_of(method: Method) -> str:

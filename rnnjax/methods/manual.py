@@ -1,5 +1,8 @@
 """Several devices: where rows stand, and, inside `shard_map`, what a value varies over."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -7,10 +10,24 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 
+_elsewhere: contextvars.ContextVar[bool] = contextvars.ContextVar("elsewhere", default=False)
+
 
 def rows_are_here() -> bool:
-    """Whether all rows that a call sees are known to stand on one device."""
-    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
+    """Whether all rows that a call sees are known, or taken, to stand on one device."""
+    if _elsewhere.get() or jax.device_count() == 1:
+        return True
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """Take rows to stand on one device: JAX does not tell the devices of another platform."""
+    token = _elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 def varying_axes(tree: PyTree) -> frozenset[Any]:

@@ -184,7 +184,7 @@ def unroll_checked(
     """Pick the method and run checked arguments; `function` is what messages name."""
     sequence = with_flags_of_rows(cell.in_spec(params), sequence)
     chosen = choose(function, method, abstract_call(cell, params, sequence, reverse))
-    return run(cell, chosen.method, reverse, params, sequence, carry, key)
+    return run(cell, chosen.runs, reverse, params, sequence, carry, key)
 
 
 def unroll_both_ways(
@@ -206,7 +206,7 @@ def unroll_both_ways(
     first = jax.eval_shape(lambda tree: pick(tree, 0), params)
     sequence = with_flags_of_rows(cell.in_spec(first), sequence)
     call = abstract_call(cell, first, sequence, reverse)
-    chosen: Any = choose(function, method, call).method
+    chosen: Any = choose(function, method, call).runs
     silent = key is None or cell.prepare is None
     if (
         silent

@@ -208,8 +208,8 @@ STABLEHLO = {
             w.lstm, w.p, method=rnnjax.Fused(), num_steps=3, batch=2, vjp_order=2
         ),
         VALUE,
-        "to_stablehlo: `vjp_order` must be at most 1 with Fused(keep_gates=True, segment=None), "
-        "got 2; leave the method out, which means Scan().",
+        "to_stablehlo: `vjp_order` must be at most 1 with method=Fused(keep_gates=True, "
+        "segment=None), got 2; give method=rnnjax.Scan().",
     ),
     "no method": (
         lambda w: to_stablehlo(w.lstm, w.p, method="scan"),

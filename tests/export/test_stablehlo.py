@@ -83,6 +83,18 @@ def test_every_platform_can_be_written_for_and_calls_nothing_of_ours(platform):
     assert called == {"shape_assertion"}  # of JAX: T and B are 1 at least
 
 
+def test_a_program_for_tpu_of_known_sizes_has_the_kernels():
+    cell = rnnjax.gru(3)
+    program = to_stablehlo(
+        cell, random_params(cell, 4), platform="tpu", num_steps=5, batch=2, vjp_order=1
+    )
+    exported = jax.export.deserialize(program)
+    kernels = re.compile(r"kernel_name = \"(\w+)\"")
+    assert set(kernels.findall(exported.mlir_module())) == {"forward_kernel"}
+    assert "backward_kernel" in kernels.findall(exported.vjp().mlir_module())
+    assert "while" not in exported.mlir_module()
+
+
 def test_params_and_carry_as_arguments_and_the_batch_first():
     cell = rnnjax.lstm(3, learned_carry=True)
     params, xs = random_params(cell, 4), inputs(2, 5, 4)

@@ -89,7 +89,7 @@ def test_none_picks_it_on_a_tpu_alone(monkeypatch):
     cell = rnnjax.lstm(H)
     params, xs = point_of(cell)
     told = dict(rnnjax.explain(cell, params, xs).passed_over)
-    assert told["PallasTPU"] == "it pays on TPU alone"
+    assert told["PallasTPU"] == "it is for programs that are lowered for TPU"
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     explained = rnnjax.explain(cell, params, xs)
     assert explained.method == rnnjax.PallasTPU()

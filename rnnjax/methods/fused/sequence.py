@@ -24,10 +24,11 @@ def run_at_once(
     """
     problem = problem_of(calls, loops, keep_gates=keep_gates)
     operands = tuple(fold(call, loops) for call in calls)
+    axes = varying_axes((operands, stack))
+    operands = reverse_mode(vary(operands, axes))
     if stack is not None:
-        weights = jax.lax.stop_gradient((stack.w_ih, stack.w_hh))
+        weights = jax.lax.stop_gradient(vary((stack.w_ih, stack.w_hh), axes))
         operands = tuple(own._replace(stack=weights) for own in operands)
-    operands = reverse_mode(vary(operands, varying_axes(operands)))
     out: Any = whole_sequence(problem, operands)
     return [unfold(call, *result) for call, result in zip(calls, out, strict=True)]
 

@@ -1,0 +1,110 @@
+"""What `None` stands for where the platform is known only when a program is lowered."""
+
+import functools
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+
+import rnnjax
+from rnnjax.methods.lowering import by_platform
+from rnnjax.methods.per_platform import PerPlatform
+
+T, B, D, H = 5, 3, 4, 6
+LENGTHS = np.array([T, 0, 2], np.int32)
+
+
+def loss(layer, params, xs):
+    carry, ys = layer.apply(params, xs, lengths=LENGTHS)
+    return (ys**2).sum() + sum(leaf.sum() for leaf in jax.tree.leaves(carry))
+
+
+def lowered(function, *arguments, platform):
+    return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+
+
+def point_of(layer):
+    return registry.randomise(layer.init(jax.random.key(0), D), 1), registry.inputs(T, B, D)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [rnnjax.bidirectional(rnnjax.lstm(H)), rnnjax.recurrent(rnnjax.gru(H))],
+    ids=["lstm, both ways", "gru"],
+)
+def test_a_program_for_tpu_that_is_lowered_here_has_the_kernels(layer):
+    point = point_of(layer)
+    graded = jax.value_and_grad(functools.partial(loss, layer))
+    text = lowered(graded, *point, platform="tpu")
+    names = [f'kernel_name = "{way}_kernel"' for way in ("forward", "backward")]
+    assert all(name in text for name in names) and "stablehlo.while" not in text
+    assert "rnnjax_forward" not in text
+    assert "tpu_custom_call" not in lowered(graded, *point, platform="cpu")
+
+
+def test_under_vmap_too():
+    layer = rnnjax.recurrent(rnnjax.gru(H))
+    params, xs = point_of(layer)
+    several = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), params)
+    graded = jax.vmap(jax.grad(functools.partial(loss, layer)), in_axes=(0, None))
+    assert "backward_kernel" in lowered(graded, several, xs, platform="tpu")
+
+
+def test_a_cell_without_a_kernel_falls_to_fused_with_the_reason():
+    layer = rnnjax.recurrent(rnnjax.elman(H))
+    params, xs = point_of(layer)
+    text = lowered(jax.grad(functools.partial(loss, layer)), params, xs, platform="tpu")
+    assert "stablehlo.while" in text
+    assert "tpu_custom_call" not in text and "rnnjax_forward" not in text
+    told = rnnjax.explain(rnnjax.elman(H), params, xs)
+    assert dict(told.passed_over)["PallasTPU"].startswith("it knows the plain LSTM")
+
+
+def test_where_the_machine_has_a_tpu_its_cpu_runs_fused(monkeypatch):
+    """Nothing but the name of the backend is not what it is: this is lowered for CPU."""
+    layer = rnnjax.bidirectional(rnnjax.lstm(H))
+    params, xs = point_of(layer)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    explained = rnnjax.explain(rnnjax.lstm(H), jax.tree.map(lambda p: p[0], params), xs)
+    assert explained.runs == PerPlatform(rnnjax.PallasTPU(), (), rnnjax.Fused())
+    picked, wanted = (
+        compare.graded(functools.partial(layer.apply, lengths=LENGTHS, method=method))(
+            params, xs, carry
+        )
+        for method in (None, rnnjax.Scan())
+    )
+    compare.assert_close(picked, wanted)
+
+
+def test_forward_mode_and_second_derivatives_say_the_way_out():
+    layer = rnnjax.recurrent(rnnjax.lstm(H))
+    params, xs = point_of(layer)
+    run = functools.partial(loss, layer)
+    for attempt in (
+        lambda: jax.jvp(run, (params, xs), (params, xs)),
+        lambda: jax.grad(lambda p: jax.grad(run)(p, xs).w_hh.sum())(params),
+    ):
+        with pytest.raises(TypeError, match="give method=rnnjax.Scan()"):
+            attempt()
+
+
+def test_what_returns_less_elsewhere_is_filled_with_zeros():
+    both = lambda x: (x + 1, x * 3)
+    one = lambda x: (x + 2,)
+    run = by_platform(both, {"tpu": one}, both)
+    x = jnp.arange(3.0)
+    compare.assert_close(jax.jit(run)(x), both(x))
+    compare.assert_close(jax.jit(jax.vmap(run))(x[:, None]), both(x[:, None]))
+    compare.assert_close(run(x), both(x))  # without jit
+    text = lowered(run, x, platform="tpu")
+    assert "multiply" not in text and "dense<0.0" in text.replace("dense<0.000000e+00", "dense<0.0")
+
+
+def test_what_is_returned_as_it_was_given_is_the_same_array():
+    run = by_platform(lambda x: (x, -x), {}, lambda x: (x, -x))
+    kept = jax.make_jaxpr(run)(jnp.ones(3)).jaxpr
+    assert kept.outvars[0] is kept.invars[0]
