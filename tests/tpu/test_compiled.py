@@ -70,6 +70,17 @@ def test_programs_for_tpu_have_the_kernels(case, generation):
     assert "while" not in trained
 
 
+def test_what_none_stands_for_runs_forward_once():
+    """On a machine without a TPU the way back asks for the forward pass again."""
+    cell = rnnjax.lstm(128)
+    place = functools.partial(placed, SingleDeviceSharding(devices("v5e")[0]))
+    params = place(jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0)))
+    xs = place(jax.ShapeDtypeStruct((T, 8, D), jnp.float32))
+    loss = lambda params, xs: (rnnjax.unroll(cell, params, xs)[1] ** 2).sum()
+    text = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, xs).compile().as_text()
+    assert text.count('custom_call_target="tpu_custom_call"') == 2
+
+
 def test_inside_shard_map_each_device_runs_its_rows(monkeypatch):
     """Its gradients of weights are added up, and nothing is gathered."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
