@@ -45,10 +45,11 @@ production: $(VENV)/.test
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
-# In an environment of its own: libtpu is large.
+# In an environment of its own, since libtpu is large. No TPU is looked for.
 tpu:
 	$(MAKE) VENV=.venv-tpu .venv-tpu/.test .venv-tpu/.tpu
-	TPU_SKIP_MDS_QUERY=1 JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest tests/tpu
+	TPU_SKIP_MDS_QUERY=1 ALLOW_MULTIPLE_LIBTPU_LOAD=1 JAX_PLATFORMS=cpu \
+	  .venv-tpu/bin/python -m pytest -n 2 tests/tpu
 
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 DUMP = pathlib.Path(tempfile.mkdtemp(prefix="rnnjax_schedules_"))
 os.environ |= {
     "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing is run, so several may compile
     "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={DUMP} --xla_jf_dump_llo_text=true",
 }
 
