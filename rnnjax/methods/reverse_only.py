@@ -48,14 +48,16 @@ def reverse_mode(tree: PyTree) -> PyTree:
     return tree
 
 
-@reverse_mode.defjvp
 def _reverse_mode_rule(primals: tuple[PyTree], tangents: tuple[PyTree]) -> tuple[PyTree, PyTree]:
     def leaf(primal: Any, tangent: Any) -> Any:
-        if jax.dtypes.result_type(tangent) == jax.dtypes.float0:
-            return tangent
+        if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
+            return tangent  # what nobody differentiates by is no forward mode
         return transposable().bind(primal, tangent)
 
     return primals[0], jax.tree.map(leaf, primals[0], tangents[0])
+
+
+reverse_mode.defjvp(_reverse_mode_rule, symbolic_zeros=True)
 
 
 @jax.custom_jvp

@@ -80,6 +80,17 @@ def test_where_the_machine_has_a_tpu_its_cpu_runs_fused(monkeypatch):
     compare.assert_close(picked, wanted)
 
 
+@pytest.mark.parametrize("cell", [rnnjax.gru(H), rnnjax.min_gru(H)], ids=["gru", "min_gru"])
+def test_a_gradient_that_computes_again_needs_no_jit(cell):
+    params, xs = registry.random_params(cell, D), registry.inputs(T, B, D)
+    run = lambda params: (rnnjax.unroll(cell, params, xs)[1] ** 2).sum()
+    again = jax.grad(jax.checkpoint(run))(params)
+    with jax.disable_jit():
+        eager = jax.grad(run)(params)
+    for got in (again, eager):
+        compare.assert_close(got, jax.grad(run)(params))
+
+
 def test_forward_mode_and_second_derivatives_say_the_way_out():
     layer = rnnjax.recurrent(rnnjax.lstm(H))
     params, xs = point_of(layer)
