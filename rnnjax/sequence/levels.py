@@ -108,5 +108,5 @@ def run_levels(
         above = jnp.broadcast_to(none, (*none.shape[:-1], level.out_features))
         sequence = sequence._replace(xs=above)  # nobody reads it
     carries, ys = method.run_stack(tuple(calls))
-    stacked = lambda *leaves: jnp.stack(leaves) if len(leaves) > 1 else leaves[0]
+    stacked = lambda first, *rest: jnp.stack([first, *rest]) if rest else first
     return tuple(jax.tree.map(stacked, *each) for each in carries), ys

@@ -17,6 +17,7 @@ import pytest
 import registry
 from jax.experimental import rnn
 from jax.interpreters import mlir
+from jaxlib import gpu_rnn
 
 import rnnjax
 from rnnjax.methods import choice, manual
@@ -102,6 +103,29 @@ def test_the_stand_in_is_the_reference_of_jax():
     wanted = rnn.lstm_ref(xs, h, c, *weights, lengths, *sizes.values(), 0.0, True)
     got = jax.jit(functools.partial(library.forward, network))(w, xs, h, c, lengths)
     compare.assert_close(got[:3], wanted)
+
+
+def test_a_program_for_cuda_tells_the_order_of_axes(monkeypatch):
+    """JAX does not, and XLA then lets cuDNN read what stands in another order."""
+    plugin = SimpleNamespace(build_rnn_descriptor=lambda *sizes: "")
+    sizes = "compute_rnn_workspace_reserve_space_sizes"
+    monkeypatch.setattr(gpu_rnn, sizes, cudnn_stand_in.sizes, raising=False)
+    rules = {"fwd": gpu_rnn.cudnn_rnn_lowering, "bwd": gpu_rnn.cudnn_rnn_bwd_lowering}
+    for name, rule in rules.items():
+        rule = functools.partial(rule.func, plugin, "cu")
+        mlir.register_lowering(getattr(rnn, f"rnn_{name}_p"), rule, platform="cuda")
+    layer = CASES["stack, both ways, learned starts"].layer
+    params, xs, _ = point_of(layer)
+    loss = lambda params, xs: layer.apply(params, xs, method=CUDNN)[1].sum()
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(params, xs)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    calls = [line for line in text.splitlines() if "@cudnn_rnn" in line]
+    assert len(calls) == 2  # all layers and directions, forward and back
+    three, one = "dense<[2, 1, 0]> : tensor<3xindex>", "dense<0> : tensor<1xindex>"
+    taken = [[three] * 3 + [one] * 2, [three] * 6 + [one, three] + [one] * 3]
+    for call, operands in zip(calls, taken, strict=True):
+        assert f"operand_layouts = [{', '.join(operands)}]" in call
+        assert f"result_layouts = [{', '.join([three] * 3 + [one] * 2)}]" in call
 
 
 def test_what_an_empty_row_begins_with_is_handed_on_as_it_is():

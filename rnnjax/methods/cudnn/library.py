@@ -54,7 +54,8 @@ def why_not_here() -> str | None:
     from jax.experimental import rnn  # brings much that `import rnnjax` does not need
 
     # Without a plugin of JAX for CUDA the module is there, and this function is not.
-    if not hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
+    part = getattr(rnn, "gpu_rnn", None)
+    if not hasattr(part, "compute_rnn_workspace_reserve_space_sizes"):
         return "this JAX comes without its part that calls cuDNN"
     return None
 

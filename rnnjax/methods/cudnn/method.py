@@ -1,6 +1,7 @@
 """The method for cuDNN."""
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -142,7 +143,8 @@ class Cudnn:
     def in_float32(self) -> bool:
         """Whether products are taken in float32, not in TF32."""
         if self.precision is None:
-            return jax.config.jax_default_matmul_precision in FULL
+            config: Any = jax.config
+            return config.jax_default_matmul_precision in FULL
         return jax.lax.Precision(self.precision) == jax.lax.Precision.HIGHEST
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters import ad, batching, mlir
 
 from rnnjax._typing import Array
@@ -20,6 +21,7 @@ from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.reverse_only import refuse
 
 ROWS = (None, 0, 1, 1, 0)  # which axis of w, xs, h, c and lengths
+TARGET = "call_target_name"
 Dims = Sequence[int | None]
 
 
@@ -42,7 +44,7 @@ def primitives() -> Primitives:
         ad.primitive_jvps[primitive] = refuse
     for primitive, run in ((made.forward, run_forward), (made.backward, run_backward)):
         primitive.def_impl(run)
-        mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=True))
+        mlir.register_lowering(primitive, functools.partial(lowered, run))
     made.forward.def_abstract_eval(forward_types)
     made.tangents.def_abstract_eval(tangents_types)
     made.backward.def_abstract_eval(backward_types)
@@ -74,6 +76,31 @@ def run_forward(*operands: Array, network: Network) -> list[Array]:
 def run_backward(*operands: Array, network: Network) -> list[Array]:
     """Call cuDNN."""
     return list(library.backward(network, *operands))
+
+
+def lowered(run: Callable[..., list[Array]], context: Any, *operands: Any, network: Network) -> Any:
+    """A call of cuDNN with the order of axes that cuDNN means.
+
+    JAX leaves that open, and where XLA finds another order quicker, as before or after a transpose,
+    cuDNN would read and write the wrong numbers (seen in programs compiled for an H100;
+    jax-ml/jax#19177).
+    """
+    results = mlir.lower_fun(run, multiple_results=True)(context, *operands, network=network)
+    call = results[0].owner
+    if call.name == "stablehlo.custom_call" and "dnn_rnn" in str(call.attributes[TARGET]):
+        call.attributes["operand_layouts"] = row_major(call.operands)
+        call.attributes["result_layouts"] = row_major(call.results)
+    return results
+
+
+def row_major(values: Any) -> Any:
+    """Axes from the last one, which is the nearest in memory, to the first."""
+    ranks = [mlir.ir.RankedTensorType(value.type).rank for value in values]
+    orders = [np.arange(rank)[::-1] for rank in ranks]
+    array: Any = mlir.ir.DenseIntElementsAttr
+    kind = mlir.ir.IndexType.get()
+    made = [array.get(np.ascontiguousarray(order), type=kind) for order in orders]
+    return mlir.ir.ArrayAttr.get(made)
 
 
 def forward_types(*avals: Any, network: Network) -> list[Any]:

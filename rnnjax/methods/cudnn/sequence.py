@@ -97,12 +97,12 @@ def run(network: Network, operands: Operands, turned: bool) -> tuple[Array, Arra
         begin = jax.tree.map(lambda x: jnp.where(some, x, jnp.zeros_like(x)), (h, c))
     if turned:
         xs = turn(xs, counts)
-    ys, *end, _ = forward(network, w, xs, *begin, counts)
+    ys, *end = forward(network, w, xs, *begin, counts)[:3]
     if turned:
         ys = turn(ys, counts)
     if lengths is not None:
         end = jax.tree.map(lambda new, old: jnp.where(some, new, old), end, [h, c])
-    return ys, *end
+    return ys, end[0], end[1]
 
 
 @jax.custom_vjp
