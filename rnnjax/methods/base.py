@@ -45,8 +45,8 @@ class Method(Protocol):
     """How a sequence is run: a small frozen value that carries its own options.
 
     One that also has `run_together(calls, stack)`, and `runs_together(call)` to say whether that
-    pays, is given both directions at once, as calls that differ in arrays and direction alone.
-    `stack` are the params of them all with a leading axis.
+    pays, is given both directions at once, as calls of the same sequence that differ in params,
+    carry and direction alone. `stack` are the params of them all with a leading axis.
 
     One that has `run_stack(levels)`, and `runs_stack(levels)` to say whether it can, is given a
     stack of layers at once: a level has a call for each direction, forwards first. Inputs are

@@ -106,11 +106,11 @@ class Cudnn:
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None
     ) -> list[tuple[PyTree, PyTree]]:
-        """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
+        """Run calls that differ in weights, carry and direction alone."""
         del stack  # cuDNN has its own order
         if not calls[0].xs.size:
             return [scan_steps(call) for call in calls]  # nothing runs
-        if {call.reverse for call in calls} != {False, True} or not alike(calls):
+        if sorted(call.reverse for call in calls) != [False, True]:
             return [self._run_alone(call) for call in calls]
         forwards, backwards = sorted(calls, key=lambda call: call.reverse)
         [carries], ys = self.run_stack(((forwards, backwards),))
@@ -146,12 +146,3 @@ class Cudnn:
             config: Any = jax.config
             return config.jax_default_matmul_precision in FULL
         return jax.lax.Precision(self.precision) == jax.lax.Precision.HIGHEST
-
-
-def alike(calls: tuple[Call, ...]) -> bool:
-    """Whether two calls read the very same sequences."""
-    first, *others = calls
-    shared = ("xs", "mask", "lengths")
-    return len(others) == 1 and all(
-        getattr(first, name) is getattr(others[0], name) for name in shared
-    )
