@@ -206,7 +206,8 @@ def test_inside_shard_map_every_device_runs_its_rows():
 
         specs = (jax.P(), rows, jax.P("data"))
         out = jax.shard_map(here, mesh=mesh, in_specs=specs, out_specs=(jax.P("data"), rows))
-        return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(out(params, xs, lengths)))
+        (h, _), ys = out(params, xs, lengths)  # nobody wants c
+        return jnp.sin(h).sum() + jnp.sin(ys).sum()
 
     graded = jax.jit(jax.value_and_grad(loss, (1, 2)), static_argnums=0)
     compare.assert_close(graded(CUDNN, params, xs), graded(SCAN, params, xs))

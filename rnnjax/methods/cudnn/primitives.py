@@ -17,7 +17,6 @@ from jax.interpreters import ad, batching, mlir
 from rnnjax._typing import Array
 from rnnjax.methods.cudnn import library
 from rnnjax.methods.cudnn.library import Network
-from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.reverse_only import refuse
 
 ROWS = (None, 0, 1, 1, 0)  # which axis of w, xs, h, c and lengths
@@ -144,8 +143,7 @@ def transposed(
 ) -> list[Any]:
     """The way back, for the tangents that were given."""
     own, residuals = operands[: sum(given)], operands[sum(given) :]
-    cotangents = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
-    out = backward(network, *vary(cotangents, varying_axes(residuals)), *residuals)
+    out = backward(network, *map(ad.instantiate_zeros, cotangents), *residuals)
     wanted = [cotangent for cotangent, is_given in zip(out, given, strict=True) if is_given]
     pairs = zip(wanted, own, strict=True)
     found = [cotangent if ad.is_undefined_primal(x) else None for cotangent, x in pairs]
