@@ -81,8 +81,8 @@ def lowered(run: Callable[..., list[Array]], context: Any, *operands: Any, netwo
     """A call of cuDNN with the order of axes that cuDNN means.
 
     JAX leaves that open, and where XLA finds another order quicker, as before or after a transpose,
-    cuDNN would read and write the wrong numbers (seen in programs compiled for an H100;
-    jax-ml/jax#19177).
+    cuDNN would read and write the wrong numbers. Seen in programs compiled for an H100; it may be
+    what jax-ml/jax#19177 reports.
     """
     results = mlir.lower_fun(run, multiple_results=True)(context, *operands, network=network)
     call = results[0].owner
