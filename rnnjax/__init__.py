@@ -52,6 +52,7 @@ from rnnjax.cells import zoneout as zoneout
 from rnnjax.methods import Associative as Associative
 from rnnjax.methods import Chunked as Chunked
 from rnnjax.methods import Chunkwise as Chunkwise
+from rnnjax.methods import Cudnn as Cudnn
 from rnnjax.methods import Explanation as Explanation
 from rnnjax.methods import Fused as Fused
 from rnnjax.methods import Linear as Linear

@@ -5,6 +5,7 @@ from rnnjax.methods.base import Method as Method
 from rnnjax.methods.choice import Explanation as Explanation
 from rnnjax.methods.chunked import Chunked as Chunked
 from rnnjax.methods.chunkwise import Chunkwise as Chunkwise
+from rnnjax.methods.cudnn import Cudnn as Cudnn
 from rnnjax.methods.fused import Fused as Fused
 from rnnjax.methods.linear import Associative as Associative
 from rnnjax.methods.linear import Linear as Linear

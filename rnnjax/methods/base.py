@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._typing import Array, Bool, PyTree
+from rnnjax._typing import Array, Bool, Int, PyTree
 from rnnjax.cells.base import Cell
 
 
@@ -21,6 +21,8 @@ class Call(NamedTuple):
         mask: True on valid steps, `(T, *batch)`; None means all of them.
         resets: True where `fresh` replaces the carry before the step; None means nowhere.
         reverse: whether to read from the last step to the first.
+        lengths: valid steps of each row, `(*batch,)`, where the mask says no more than they do;
+            None where there is no mask, or only it knows.
     """
 
     cell: Cell
@@ -31,6 +33,7 @@ class Call(NamedTuple):
     mask: Bool[Array, "T *batch"] | None
     resets: Bool[Array, "T *batch"] | None
     reverse: bool
+    lengths: Int[Array, "*batch"] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -42,8 +45,13 @@ class Method(Protocol):
     """How a sequence is run: a small frozen value that carries its own options.
 
     One that also has `run_together(calls, stack)`, and `runs_together(call)` to say whether that
-    pays, is given both directions at once, as calls that differ in arrays and direction alone.
-    `stack` are the params of them all with a leading axis.
+    pays, is given both directions at once, as calls of the same sequence that differ in params,
+    carry and direction alone. `stack` are the params of them all with a leading axis.
+
+    One that has `run_stack(levels)`, and `runs_stack(levels)` to say whether it can, is given a
+    stack of layers at once: a level has a call for each direction, forwards first. Inputs are
+    those of the lowest level; those of the others stand for shapes alone. It returns the final
+    carries in the form of `levels`, and the outputs of the top, both directions side by side.
     """
 
     def why_not(self, call: Call) -> str | None:

@@ -63,7 +63,8 @@ def in_segments(
     @jax.checkpoint
     def segment(carry: PyTree, inputs: Any) -> tuple[PyTree, PyTree]:
         xs, mask, resets = inputs
-        return run(call._replace(carry=carry, xs=xs, mask=mask, resets=resets))
+        here = call._replace(carry=carry, xs=xs, mask=mask, resets=resets, lengths=None)
+        return run(here)
 
     def segments(carry: PyTree) -> tuple[PyTree, PyTree]:
         carry, ys = jax.lax.scan(segment, carry, head, reverse=call.reverse)

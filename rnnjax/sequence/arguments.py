@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import _checks
-from rnnjax._typing import Array, Bool, PyTree
+from rnnjax._typing import Array, Bool, Int, PyTree
 from rnnjax.cells.base import ANY_INPUT, InputSpec
 from rnnjax.sequence.masks import check_bool, check_lengths, lengths_to_mask
 from rnnjax.sequence.meshes import follow
@@ -21,11 +21,13 @@ class Sequence(NamedTuple):
         xs: a tree of arrays `(T, *batch, ...)`.
         mask: `(T, *batch)`, True on valid steps, from lengths and mask together; None means all.
         resets: `(T, *batch)` or None.
+        lengths: `(*batch,)`, where lengths were given and no mask beside them; else None.
     """
 
     xs: PyTree
     mask: Bool[Array, "T *batch"] | None
     resets: Bool[Array, "T *batch"] | None
+    lengths: Int[Array, "*batch"] | None = None
 
 
 def check_sequence(
@@ -76,6 +78,7 @@ def check_sequence(
         return front(value)
 
     valid, restarts = flags("mask", mask), flags("resets", resets)
+    count = None
     if lengths is not None:
         count = check_lengths(function, lengths, num_steps)
         if count.shape != batch:
@@ -89,7 +92,7 @@ def check_sequence(
         check_tokens(function, name, x, there, first.below)
     tree = jax.tree.unflatten(jax.tree.structure(xs), arrays)
     alike = lambda flags: None if flags is None else follow(flags, tree)
-    return Sequence(tree, alike(valid), alike(restarts))
+    return Sequence(tree, alike(valid), alike(restarts), count if mask is None else None)
 
 
 def check_step(
@@ -254,7 +257,9 @@ def with_flags_of_rows(spec: PyTree, sequence: Sequence) -> Sequence:
         flags = jnp.expand_dims(flags, range(flags.ndim, len(rows)))
         return follow(jnp.broadcast_to(flags, rows), like)
 
-    return sequence._replace(mask=spread(sequence.mask), resets=spread(sequence.resets))
+    mask, resets = spread(sequence.mask), spread(sequence.resets)
+    lengths = sequence.lengths if mask is sequence.mask else None
+    return sequence._replace(mask=mask, resets=resets, lengths=lengths)
 
 
 def _is_spec(node: Any) -> bool:

@@ -11,6 +11,7 @@ from rnnjax.cells.wrappers import dropout as drop
 from rnnjax.sequence.arguments import num_batch_axes, num_feature_axes
 from rnnjax.sequence.bidirectional import bidirectional
 from rnnjax.sequence.layer import Layer, as_layer, blank
+from rnnjax.sequence.levels import run_in_one_call
 from rnnjax.sequence.merge import merged_features
 
 
@@ -57,6 +58,7 @@ def stack(
         _checks.refuse("stack", "dropout", "be 0 where one layer has no gap", rate, way_out)
     if skip is not None:
         _checks.merge("stack", "skip", skip)
+    noisy = bool(rate) or any(layer.noisy for layer in inner)
 
     def widths(in_features):
         out = [in_features]
@@ -72,6 +74,10 @@ def stack(
 
     def run(params, sequence, carry, *, key, method):
         carries = (None,) * len(inner) if carry is None else carry
+        if skip is None and (key is None or not noisy):
+            done = run_in_one_call(inner, params, sequence, carries, method=method)
+            if done is not None:
+                return done
         keys = [None] * len(inner) if key is None else jax.random.split(key, len(inner))
         num_lead = 1 + num_batch_axes(in_spec(params), sequence)
         out = []
@@ -101,7 +107,7 @@ def stack(
         run=run,
         out_features=lambda in_features: widths(in_features)[-1],
         in_spec=in_spec,
-        noisy=bool(rate) or any(layer.noisy for layer in inner),
+        noisy=noisy,
     )
 
 

@@ -167,7 +167,8 @@ def check_start(
 
 def abstract_call(cell: Cell, params: PyTree, sequence: Sequence, reverse: bool) -> Call:
     """What a method is asked, before a carry is made."""
-    return Call(cell, params, sequence.xs, None, None, sequence.mask, sequence.resets, reverse)
+    xs, mask, resets, lengths = sequence
+    return Call(cell, params, xs, None, None, mask, resets, reverse, lengths)
 
 
 def unroll_checked(
@@ -228,8 +229,10 @@ def by_turning_around(
 ) -> tuple[PyTree, PyTree]:
     """Both ways in one `vmap`, the sequence turned around for the second network.
 
-    Padding needs no special care: turned around it comes first, and the carry stands still.
+    Padding needs no special care: turned around it comes first, and the carry stands still. Only
+    lengths would no longer be true.
     """
+    sequence = sequence._replace(lengths=None)
     both = jax.tree.map(lambda a: jnp.stack([a, jnp.flip(a, 0)]), sequence)
     carry, ys = jax.vmap(one_way)(params, both, carry, keys)
     return carry, (pick(ys, 0), jax.tree.map(lambda y: jnp.flip(y[1], 0), ys))
@@ -277,10 +280,10 @@ def make_call(
     cell: Cell, reverse: bool, params: PyTree, sequence: Sequence, carry: PyTree, key: Any
 ) -> Call:
     """What a method is given."""
-    xs, mask, resets = sequence
+    xs, mask, resets, lengths = sequence
     fresh = fresh_carry(cell, params, xs)
     if key is not None and cell.prepare is not None:
         params, xs = cell.prepare(key, params, xs)
     start = settle(fresh if carry is None else carry, fresh, (params, xs, mask, resets))
     restore = None if resets is None else settle(fresh, fresh, (params, xs, mask, resets))
-    return Call(cell, params, xs, start, restore, mask, resets, reverse)
+    return Call(cell, params, xs, start, restore, mask, resets, reverse, lengths)
