@@ -11,6 +11,7 @@ from rnnjax import _checks
 from rnnjax.methods.base import Call, Method
 from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.chunkwise import Chunkwise
+from rnnjax.methods.cudnn import Cudnn
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.lowering import PLATFORMS
@@ -23,7 +24,8 @@ from rnnjax.methods.tpu import PallasTPU
 # The first that can serve is picked, for this reason.
 PICKED: tuple[tuple[Method, str], ...] = (
     (Native(), "a cell whose loops over time are compiled"),
-    (PallasTPU(), "a cell whose recurrent weights stay on the chip, on a TPU"),
+    (PallasTPU(), "a cell whose steps are one kernel, on a TPU"),
+    (Cudnn(), "an LSTM of which cuDNN runs the whole sequence"),
     (Fused(), "a cell whose whole sequence has a gradient of its own"),
     (Linear(), "a cell that is linear in its carry"),
     (Chunkwise(), "a cell of which many steps are computed at once"),
@@ -39,7 +41,9 @@ NAMED = "another method was asked for by name"
 SECOND = {
     "Fused": "the one that was picked has the same gradient, and loops of its own",
     "Scan": "ask for it by name for forward mode or second derivatives",
+    "Linear": "the one that was picked has the same recurrence in a kernel",
 }
+BEFORE = "the one that was picked comes before it"
 NEVER: tuple[tuple[Method, str], ...] = (
     (Chunked(1), "it pays one more forward pass for memory; ask for it on long sequences"),
     (Associative(), "it is parallel in time; ask for it where there are many cores"),
@@ -72,9 +76,9 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: the first of `Native()`, `PallasTPU()`, `Fused()`, `Linear()`, `Chunkwise()`
-    and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()` for 4 steps and
-    more. A program that is lowered for a platform that this machine's backend is not has what
+    The rule for None: the first of `Native()`, `PallasTPU()`, `Cudnn()`, `Fused()`, `Linear()`,
+    `Chunkwise()` and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()`
+    for 4 steps and more. A program that is lowered for a platform that this machine's backend is not has what
     would be picked there.
 
     Raises:
@@ -94,7 +98,7 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
         reasons = dict.fromkeys(why_not, NAMED)
     reasons = reasons | {name_of(other): why for other, why in NEVER}
     passed_over = {
-        name: why or reasons[name] for name, why in why_not.items() if name != name_of(chosen)
+        name: why or reasons.get(name, BEFORE) for name, why in why_not.items() if name != name_of(chosen)
     }
     return Explanation(chosen, reason, tuple(passed_over.items()), runs)
 

@@ -38,6 +38,7 @@ def stand_in(monkeypatch):
     for primitive, run in cudnn_stand_in.FUNCTIONS.items():
         rule = mlir.lower_fun(run, multiple_results=True)
         mlir.register_lowering(primitive, rule, platform="cpu")
+    monkeypatch.setattr(library, "PLATFORMS", ("cpu", "cuda"))
     monkeypatch.setattr(library, "why_not_here", lambda: None)
     monkeypatch.setattr(manual, "rows_are_here", lambda: True)
 
@@ -103,6 +104,16 @@ def test_the_stand_in_is_the_reference_of_jax():
     wanted = rnn.lstm_ref(xs, h, c, *weights, lengths, *sizes.values(), 0.0, True)
     got = jax.jit(functools.partial(library.forward, network))(w, xs, h, c, lengths)
     compare.assert_close(got[:3], wanted)
+
+
+def test_on_the_cpu_of_such_a_machine_a_plain_loop_runs(monkeypatch):
+    monkeypatch.setattr(library, "PLATFORMS", ("cuda",))
+    layer = CASES["stack, both ways, learned starts"].layer
+    point, lengths = point_of(layer), np.array([T, 0, 2, 1], np.int32)
+    run = lambda method: functools.partial(layer.apply, lengths=lengths, method=method)
+    assert "cudnn_lstm_forward[" in str(jax.make_jaxpr(run(CUDNN))(*point))
+    assert "callback" not in jax.jit(run(CUDNN)).lower(*point).as_text()
+    compare.assert_close(*(compare.graded(run(m))(*point) for m in (CUDNN, rnnjax.Scan())))
 
 
 def test_a_program_for_cuda_tells_the_order_of_axes(monkeypatch):

@@ -7,6 +7,7 @@ import jax
 from rnnjax._typing import Array, Float, Int
 
 MOST_STEPS = 65_535  # for more it fails
+PLATFORMS = ("cuda",)  # what programs are lowered for, that call it
 
 Weights = Float[Array, " W"]
 Sequences = Float[Array, "B T D"]
@@ -81,3 +82,23 @@ def backward(network: Network, dys: Array, dh: Array, dc: Array, *residuals: Arr
         gradients=(dys, dh, dc),
     )
     return dw, dxs, dh, dc
+
+
+def plain_forward(
+    network: Network, w: Weights, xs: Sequences, h: Carries, c: Carries, lengths: Int[Array, " B"]
+) -> tuple[Array, Array, Array]:
+    """What cuDNN returns, by JAX's own reference: a scan."""
+    from jax.experimental import rnn
+
+    options = network.options
+    del options["precision"]
+    sizes = [options[name] for name in ("input_size", "hidden_size", "num_layers", "bidirectional")]
+    weights = rnn.unpack_lstm_weights(w, *sizes)
+    return rnn.lstm_ref(xs, h, c, *weights, lengths, *options.values())
+
+
+def plain_backward(network: Network, dys: Array, dh: Array, dc: Array, *residuals: Array) -> Any:
+    """Its cotangents of `w`, `xs`, `h` and `c`."""
+    w, xs, h, c, lengths, *_ = residuals
+    run = lambda *operands: plain_forward(network, *operands, lengths)
+    return jax.vjp(run, w, xs, h, c)[1]((dys, dh, dc))

@@ -42,6 +42,9 @@ class Cudnn:
     one over weights runs one network after the other, and so does a gradient that is taken inside
     of `vmap`, which runs forwards once more.
 
+    What such a machine runs on its CPU, or lowers for another platform, has JAX's reference in its
+    place, a plain scan.
+
     Numbers are those of `Scan`, up to the order of summation and to TF32, see `precision`. First
     derivatives in reverse mode only: forward mode and second derivatives raise a TypeError, and
     `Scan` serves them.

@@ -6,6 +6,7 @@ primitives, a gradient around `vmap` has the one call, and a gradient inside it 
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from rnnjax._typing import Array
 from rnnjax.methods.cudnn import library
 from rnnjax.methods.cudnn.library import Network
+from rnnjax.methods.lowering import PLATFORMS
 from rnnjax.methods.reverse_only import refuse
 
 ROWS = (None, 0, 1, 1, 0)  # which axis of w, xs, h, c and lengths
@@ -41,9 +43,13 @@ def primitives() -> Primitives:
     for primitive in made:
         primitive.multiple_results = True
         ad.primitive_jvps[primitive] = refuse
-    for primitive, run in ((made.forward, run_forward), (made.backward, run_backward)):
+    plain = library.plain_forward, library.plain_backward
+    both = zip((made.forward, made.backward), (run_forward, run_backward), plain, strict=True)
+    for primitive, run, other in both:
         primitive.def_impl(run)
-        mlir.register_lowering(primitive, functools.partial(lowered, run))
+        for platform in itertools.chain(*PLATFORMS.values()):
+            rule = functools.partial(lowered, platform, run, other)
+            mlir.register_lowering(primitive, rule, platform=platform)
     made.forward.def_abstract_eval(forward_types)
     made.tangents.def_abstract_eval(tangents_types)
     made.backward.def_abstract_eval(backward_types)
@@ -77,13 +83,28 @@ def run_backward(*operands: Array, network: Network) -> list[Array]:
     return list(library.backward(network, *operands))
 
 
-def lowered(run: Callable[..., list[Array]], context: Any, *operands: Any, network: Network) -> Any:
-    """A call of cuDNN with the order of axes that cuDNN means.
+def lowered(
+    platform: str,
+    run: Callable[..., list[Array]],
+    other: Callable[..., Any],
+    context: Any,
+    *operands: Any,
+    network: Network,
+) -> Any:
+    """A call of cuDNN with the order of axes that cuDNN means; on another platform, the plain loop.
 
     JAX leaves that open, and where XLA finds another order quicker, as before or after a transpose,
     cuDNN would read and write the wrong numbers. Seen in programs compiled for an H100; it may be
     what jax-ml/jax#19177 reports.
     """
+    if platform not in library.PLATFORMS:
+        wanted = context.avals_out
+
+        def plain(*arrays: Array) -> list[Array]:
+            out = list(other(network, *arrays))
+            return out + [jnp.zeros(a.shape, a.dtype) for a in wanted[len(out) :]]
+
+        return mlir.lower_fun(plain, multiple_results=True)(context, *operands)
     results = mlir.lower_fun(run, multiple_results=True)(context, *operands, network=network)
     call = results[0].owner
     if call.name == "stablehlo.custom_call" and "dnn_rnn" in str(call.attributes[TARGET]):
