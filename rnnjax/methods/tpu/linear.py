@@ -137,33 +137,35 @@ def linear_kernel(steps: Steps, *refs: Any) -> None:
         for ref, start in zip(carry, begin, strict=True):
             ref[...] = start[...].astype(ref.dtype)
 
-    def step(n: Any, h: tuple[Array, ...]) -> tuple[Array, ...]:
-        t = count - 1 - n if steps.reverse[0] else n
-        wide = ([ref[t].astype(jnp.float32) for ref in part] for part in (a, b))
-        new = [h.astype(hs[0].dtype) for h in advance(*wide, h)]
-        for ref, value in zip(hs, new, strict=True):
-            ref[t] = value
-        return tuple(value.astype(jnp.float32) for value in new)
-
-    def several(n: Any, h: tuple[Array, ...]) -> tuple[Array, ...]:
-        for i in range(together):
-            h = step(alone + n * together + i, h)
+    def run(size: int, done: Any, h: tuple[Array, ...]) -> tuple[Array, ...]:
+        backwards = steps.reverse[0]
+        first = count - done - size if backwards else done
+        for i in reversed(range(size)) if backwards else range(size):
+            factors, added = ([ref[first + i].astype(jnp.float32) for ref in x] for x in (a, b))
+            h = advance(factors, added, h, hs[0].dtype)
+            for ref, value in zip(hs, h, strict=True):
+                ref[first + i] = value.astype(ref.dtype)
         return h
 
     h = tuple(ref[...] for ref in carry)
-    alone = count % together
+    alone = jax.lax.rem(count, together)  # first, since backwards they may be what is there
     if steps.total % together:
-        h = jax.lax.fori_loop(0, alone, step, h)
-    h = jax.lax.fori_loop(0, count // together, several, h)
+        h = jax.lax.fori_loop(0, alone, functools.partial(run, 1), h)
+    several = lambda n, h: run(together, alone + n * together, h)
+    h = jax.lax.fori_loop(0, jax.lax.div(count, together), several, h)
     for ref, value in zip(carry, h, strict=True):
         ref[...] = value
 
 
-def advance(a: list[Array], b: list[Array], h: tuple[Array, ...]) -> list[Array]:
-    """As in `linear.solvers`: a factor of zero forgets even what is no number."""
+def advance(
+    a: list[Array], b: list[Array], h: tuple[Array, ...], dtype: Any
+) -> tuple[Array, ...]:
+    """As in `linear.solvers`, rounded as there: a factor of zero forgets even what is no number."""
+    rounded = lambda x: x.astype(dtype).astype(x.dtype)
     if len(a) == 1:
         moved, zero = [a[0] * h[0]], a[0] == 0
     else:
         (re, im), (x, y) = a, h
         moved, zero = [re * x - im * y, re * y + im * x], (re == 0) & (im == 0)
-    return [jnp.where(zero, added, m + added) for m, added in zip(moved, b, strict=True)]
+    sums = [rounded(rounded(m) + added) for m, added in zip(moved, b, strict=True)]
+    return tuple(jnp.where(zero, *pair) for pair in zip(b, sums, strict=True))
