@@ -1,6 +1,7 @@
 """The kernel for linear recurrences, run by both interpreters: see `test_kernels`."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import compare
@@ -16,7 +17,7 @@ import rnnjax
 from rnnjax.methods import manual
 from rnnjax.methods.linear.scan import solve
 from rnnjax.methods.linear.solvers import one_by_one
-from rnnjax.methods.tpu import call, linear
+from rnnjax.methods.tpu import call, layout, linear
 
 CHIP = pltpu.InterpretParams(
     detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan"
@@ -118,6 +119,24 @@ def test_the_kernel_is_one_step_after_the_other(name, reverse, cut):
         compare.assert_close(single(got), single(wanted), **close)
     if dtype != "complex64":  # whose products may be rounded once or twice
         np.testing.assert_array_equal(got[0], wanted[0])
+
+
+@pytest.mark.parametrize("dtype, parts", [("float32", 1), ("bfloat16", 1), ("float32", 2)])
+def test_blocks_fit_whatever_the_sizes(dtype, parts):
+    """Twice what is read and written, and two tiles; cut at multiples or not at all."""
+    size, high = jnp.dtype(dtype).itemsize, layout.rows_together(dtype)
+    for shape in itertools.product((1, 7, 10**6), (1, 9, 300, 10**5), (1, 100, 1280, 10**6)):
+        cut = linear.tiles_of(shape, dtype, parts, False)
+        tile = layout.up(cut.shape[0], high) * layout.up(cut.shape[1], layout.LANES)
+        assert parts * tile * (6 * size * cut.steps.block + 3 * 4) < layout.VMEM - layout.RESERVED
+        rows, features, blocks = cut.grid
+        for part, number, whole, multiple in (
+            (cut.shape[0], rows, shape[1], high),
+            (cut.shape[1], features, shape[2], layout.LANES),
+            (cut.steps.block, blocks, shape[0], linear.TOGETHER),
+        ):
+            assert (number - 1) * part < whole <= number * part
+            assert part == whole or part % multiple == 0
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

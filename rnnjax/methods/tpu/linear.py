@@ -157,9 +157,7 @@ def linear_kernel(steps: Steps, *refs: Any) -> None:
         ref[...] = value
 
 
-def advance(
-    a: list[Array], b: list[Array], h: tuple[Array, ...], dtype: Any
-) -> tuple[Array, ...]:
+def advance(a: list[Array], b: list[Array], h: tuple[Array, ...], dtype: Any) -> tuple[Array, ...]:
     """As in `linear.solvers`, rounded as there: a factor of zero forgets even what is no number."""
     rounded = lambda x: x.astype(dtype).astype(x.dtype)
     if len(a) == 1:

@@ -13,7 +13,7 @@ from rnnjax.methods.linear.steps import run_linear
 from rnnjax.methods.tpu.layout import why_not_fit
 from rnnjax.methods.tpu.steps import kernel_cell
 
-UP_TO_FLOAT32 = {"float16", "bfloat16", "float32"}
+ABOVE_FLOAT32 = {"float64", "complex128"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PallasTPU:
             return "inside shard_map it runs on TPU alone"
         found = dtypes_of(call)
         if cell is None:
-            wide = {str(dtype) for dtype in found.projected | found.carry} - UP_TO_FLOAT32
+            wide = {str(dtype) for dtype in found.projected | found.carry} & ABOVE_FLOAT32
             return f"its recurrence is float32, and here is {min(wide)}" if wide else None
         others = {str(dtype) for dtype in found.projected} - {"float32", "bfloat16"}
         others |= {str(dtype) for dtype in found.carry} - {"float32"}
