@@ -35,6 +35,7 @@ def _dtypes(cell: Cell, structure: Any, leaves: tuple[Any, ...]) -> Dtypes:
     given = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     params, xs = jax.tree.unflatten(structure, given)
     projected = jax.eval_shape(cell.project, params, xs)
-    carry = jax.eval_shape(cell.init_carry, params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+    carry = jax.eval_shape(cell.init_carry, params, like)
     parts = (given, projected, carry)
     return Dtypes(*(frozenset(leaf.dtype for leaf in jax.tree.leaves(part)) for part in parts))

@@ -24,7 +24,9 @@ def point_of(cell):
     return params, registry.inputs(T, B, D)
 
 
-@pytest.mark.parametrize("cell", [rnnjax.lstm(H), rnnjax.gru(H)], ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    "cell", [rnnjax.lstm(H), rnnjax.gru(H), rnnjax.lru(H)], ids=["lstm", "gru", "lru"]
+)
 def test_it_is_the_scan(cell):
     params, xs = point_of(cell)
     carry = registry.random_carry(cell, params, xs[0], 1)
@@ -68,6 +70,14 @@ def test_what_it_does_not_run_is_refused_with_the_reason(cell, reason):
         rnnjax.explain(cell, params, jnp.ones((T, B, D)), method=rnnjax.PallasTPU())
 
 
+def test_a_recurrence_wider_than_float32_is_refused():
+    with jax.enable_x64(True):
+        cell = rnnjax.min_gru(H, carry_dtype=jnp.float64)
+        params, xs = point_of(cell)
+        with pytest.raises(ValueError, match="its recurrence is float32, and here is float64"):
+            rnnjax.unroll(cell, params, xs, method=rnnjax.PallasTPU())
+
+
 def test_inside_shard_map_it_is_refused_where_there_is_no_tpu():
     cell = rnnjax.lstm(H)
     params, xs = point_of(cell)
@@ -78,8 +88,8 @@ def test_inside_shard_map_it_is_refused_where_there_is_no_tpu():
         mapped(params, xs)
 
 
-def test_no_rows_are_no_error():
-    cell = rnnjax.gru(H)
+@pytest.mark.parametrize("cell", [rnnjax.gru(H), rnnjax.min_gru(H)], ids=["gru", "min gru"])
+def test_no_rows_are_no_error(cell):
     params, xs = point_of(cell)
     carry, ys = rnnjax.unroll(cell, params, xs[:, :0], method=rnnjax.PallasTPU())
     assert ys.shape == (T, 0, H) and carry.h.shape == (0, H)

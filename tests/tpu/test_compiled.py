@@ -10,6 +10,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, SingleDeviceSharding
 
 import rnnjax
+from rnnjax.methods.tpu.linear import by_kernel
 
 pytest.importorskip("libtpu", reason="libtpu compiles for TPU: pip install -e .[tpu]")
 
@@ -26,6 +27,23 @@ CASES = [
     ("gru", "bfloat16", 300, 1024, False, False),
     ("lstm", "float32", 8, 1792, False, False),  # the most units
     ("gru", "bfloat16", 16, 2944, False, False),
+]
+LINEAR = [
+    ("min_gru", "float32", 8, 128, False, False),
+    ("min_lstm", "bfloat16", 64, 512, True, False),
+    ("lru", "float32", 5, 100, True, True),
+    ("hgrn", "bfloat16", 32, 256, False, True),
+    ("qrnn", "float32", 30, 200, True, False),
+    ("sru", "float32", 1, 1024, False, False),
+    ("rg_lru", "bfloat16", 20, 256, True, False),
+]
+# Shape and dtype of recurrences: many blocks, of which the last one is cut, tiles that are cut.
+RECURRENCES = [
+    ((1001,), "float32"),
+    ((1001, 1024), "float32"),
+    ((1001, 20, 3000), "float32"),
+    ((1001, 20, 3000), "bfloat16"),
+    ((1001, 20, 3000), "complex64"),
 ]
 
 
@@ -46,8 +64,9 @@ def programs(generation, name, dtype, batch, hidden, lengths, both):
     cell = getattr(rnnjax, name)(hidden, dtype=jnp.dtype(dtype))
     layer = rnnjax.bidirectional(cell) if both else rnnjax.recurrent(cell)
     place = functools.partial(placed, SingleDeviceSharding(devices(generation)[0]))
-    params = place(jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0)))
-    xs = place(jax.ShapeDtypeStruct((T, batch, D), dtype))
+    features = hidden if name == "rg_lru" else D
+    params = place(jax.eval_shape(lambda key: layer.init(key, features), jax.random.key(0)))
+    xs = place(jax.ShapeDtypeStruct((T, batch, features), dtype))
     lengths = place(jax.ShapeDtypeStruct((batch,), jnp.int32)) if lengths else None
 
     def infer(params, xs, lengths):
@@ -81,11 +100,39 @@ def test_what_none_stands_for_runs_forward_once():
     assert text.count('custom_call_target="tpu_custom_call"') == 2
 
 
-def test_inside_shard_map_each_device_runs_its_rows(monkeypatch):
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("case", LINEAR, ids=str)
+def test_programs_of_linear_cells_have_their_kernel(case, generation):
+    inferred, trained = programs(generation, *case)
+    networks = 1 + case[-1]
+    for program, kernels in ((inferred, 1), (trained, 2)):
+        assert program.count('custom_call_target="tpu_custom_call"') >= kernels * networks
+        assert "linear_kernel" in program and "while" not in program
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("shape, dtype", RECURRENCES, ids=str)
+def test_recurrences_of_any_size_compile(shape, dtype, reverse, generation):
+    place = functools.partial(placed, SingleDeviceSharding(devices(generation)[0]))
+    x, h = (place(jax.ShapeDtypeStruct(s, dtype)) for s in (shape, shape[1:]))
+    run = jax.jit(functools.partial(by_kernel, reverse=reverse))
+    text = run.lower(x, x, h).compile().as_text()
+    assert "linear_kernel" in text and "while" not in text
+
+
+@pytest.mark.parametrize(
+    "cell, kernels",
+    [
+        (rnnjax.lstm(128), ("forward_kernel", "backward_kernel")),
+        (rnnjax.min_gru(128), ("linear_kernel",)),
+    ],
+    ids=["lstm", "min gru"],
+)
+def test_inside_shard_map_each_device_runs_its_rows(cell, kernels, monkeypatch):
     """Its gradients of weights are added up, and nothing is gathered."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     mesh = Mesh(np.array(devices("v5e")), ("rows",), axis_types=(AxisType.Auto,))
-    cell = rnnjax.lstm(128)
     shapes = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
     params = placed(NamedSharding(mesh, jax.P()), shapes)
     by_row = jax.P(None, "rows")
@@ -98,5 +145,5 @@ def test_inside_shard_map_each_device_runs_its_rows(monkeypatch):
     )
     grad = jax.jit(jax.grad(lambda params, xs: run(params, xs).sum()))
     text = grad.lower(params, xs).compile().as_text()
-    assert text.count("forward_kernel") and text.count("backward_kernel")
+    assert all(kernel in text for kernel in kernels) and "while" not in text
     assert "all-gather" not in text and text.count("all-reduce(") >= 1

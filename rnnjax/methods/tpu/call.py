@@ -91,13 +91,7 @@ class Kernel(NamedTuple):
             ),
             name=self.function.__name__,
         )
-        fitted = map(layout.fit, operands, read)
-        # For which platform this is compiled is known at lowering. JAX's interpreter does not know
-        # of values that vary over a mesh; there `why_not` has seen that this is a TPU.
-        if varying_axes(operands):
-            out = run()(*fitted)
-        else:
-            out = jax.lax.platform_dependent(*fitted, tpu=run(), default=run(interpret=INTERPRETER))
+        out = where_lowered(run, list(map(layout.fit, operands, read)))
         return tuple(map(layout.unfit, out, written))
 
     @property
@@ -123,6 +117,15 @@ class Kernel(NamedTuple):
             self.cell.carry(*rest[i : i + self.leaves]) for i in range(0, len(rest), self.leaves)
         ]
         self.function(self.cell, layout.steps, networks, out, carries)
+
+
+def where_lowered(run: Callable[..., Any], operands: Sequence[Array]) -> Any:
+    """A `pallas_call` without its operands, and these: on TPU a kernel, elsewhere interpreted."""
+    # For which platform this is compiled is known at lowering. JAX's interpreter does not know
+    # of values that vary over a mesh; there `why_not` has seen that this is a TPU.
+    if varying_axes(operands):
+        return run()(*operands)
+    return jax.lax.platform_dependent(*operands, tpu=run(), default=run(interpret=INTERPRETER))
 
 
 def spec(layout: Layout, axes: str, network: int) -> pl.BlockSpec:

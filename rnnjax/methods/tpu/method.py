@@ -5,11 +5,15 @@ import dataclasses
 import jax
 
 from rnnjax._typing import PyTree
+from rnnjax.cells.linear import LinearForm
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
+from rnnjax.methods.linear.steps import run_linear
 from rnnjax.methods.tpu.layout import why_not_fit
 from rnnjax.methods.tpu.steps import kernel_cell
+
+ABOVE_FLOAT32 = {"float64", "complex128"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,12 @@ class PallasTPU:
     Weights and outputs in float32 or bfloat16; gates and carry in float32. Products take the
     precision of JAX's default, as those of `Scan` do.
 
+    And for cells that are linear in their carry. All their coefficients and outputs are computed at
+    once, around a kernel that goes through the steps with the state on the chip; both directions
+    of a bidirectional layer are two kernels, which turn nothing around. Parameters and outputs
+    in any dtype up to float32, the recurrence in float32, complex where the state is: a
+    `carry_dtype` below float32 is rounded to at the end alone.
+
     First derivatives in reverse mode only: forward mode and second derivatives raise a
     TypeError, and `Scan` serves them.
 
@@ -33,19 +43,26 @@ class PallasTPU:
     of the two is known when a program is lowered: one that is compiled or exported for TPU on
     another machine has the kernel.
 
-    Reference: Diamos et al., *Persistent RNNs: stashing recurrent weights on-chip* (2016).
+    Reference: Diamos et al., *Persistent RNNs: stashing recurrent weights on-chip* (2016); De et
+    al., *Griffin: mixing gated linear recurrences with local attention* (2024), section 4.
     """
 
     def why_not(self, call: Call) -> str | None:
         """Another cell or dtype, or weights that the chip does not hold."""
-        cell = kernel_cell(call.cell.form)
-        if cell is None:
-            return "it knows the plain LSTM and the GRU that resets after the product"
+        cell, linear = kernel_cell(call.cell.form), isinstance(call.cell.form, LinearForm)
+        if cell is None and not linear:
+            return (
+                "it knows the plain LSTM and the GRU that resets after the product, and cells that "
+                "are linear in their carry"
+            )
         if jax.sharding.get_abstract_mesh().explicit_axes:
             return "it does not run on a mesh with explicit axes"
         if jax.sharding.get_abstract_mesh().manual_axes and jax.default_backend() != "tpu":
             return "inside shard_map it runs on TPU alone"
         found = dtypes_of(call)
+        if cell is None:
+            wide = {str(dtype) for dtype in found.projected | found.carry} & ABOVE_FLOAT32
+            return f"its recurrence is float32, and here is {min(wide)}" if wide else None
         others = {str(dtype) for dtype in found.projected} - {"float32", "bfloat16"}
         others |= {str(dtype) for dtype in found.carry} - {"float32"}
         if others:
@@ -58,7 +75,7 @@ class PallasTPU:
         return self.run_together((call,))[0]
 
     def runs_together(self, call: Call) -> bool:
-        """Always: no product waits for another network's gates."""
+        """Always: no product waits for another network's gates, and nothing is turned around."""
         return True
 
     def run_together(
@@ -66,6 +83,11 @@ class PallasTPU:
     ) -> list[tuple[PyTree, PyTree]]:
         """Run calls that differ in arrays and direction alone; `stack` has params of them all."""
         del stack  # each network reads its own
-        from rnnjax.methods.tpu.loops import LOOPS  # brings Pallas, which takes a while
+        # Here, since both bring Pallas, which takes a while.
+        if isinstance(calls[0].cell.form, LinearForm):
+            from rnnjax.methods.tpu.linear import by_kernel
+
+            return [run_linear(call, by_kernel) for call in calls]
+        from rnnjax.methods.tpu.loops import LOOPS
 
         return run_at_once(calls, LOOPS)
