@@ -78,8 +78,8 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
 
     The rule for None: the first of `Native()`, `PallasTPU()`, `Cudnn()`, `Fused()`, `Linear()`,
     `Chunkwise()` and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()`
-    for 4 steps and more. A program that is lowered for a platform that this machine's backend is not has what
-    would be picked there.
+    for 4 steps and more. A program that is lowered for a platform that this machine's backend is
+    not has what would be picked there.
 
     Raises:
         TypeError: if `method` is no method.
@@ -98,7 +98,9 @@ def choose(function: str, method: Method | None, call: Call) -> Explanation:
         reasons = dict.fromkeys(why_not, NAMED)
     reasons = reasons | {name_of(other): why for other, why in NEVER}
     passed_over = {
-        name: why or reasons.get(name, BEFORE) for name, why in why_not.items() if name != name_of(chosen)
+        name: why or reasons.get(name, BEFORE)
+        for name, why in why_not.items()
+        if name != name_of(chosen)
     }
     return Explanation(chosen, reason, tuple(passed_over.items()), runs)
 

@@ -31,18 +31,28 @@ def point_of(layer):
 
 
 @pytest.mark.parametrize(
-    "layer",
-    [rnnjax.bidirectional(rnnjax.lstm(H)), rnnjax.recurrent(rnnjax.gru(H))],
-    ids=["lstm, both ways", "gru"],
+    "layer, kernels",
+    [
+        (rnnjax.bidirectional(rnnjax.lstm(H)), ("forward", "backward")),
+        (rnnjax.recurrent(rnnjax.gru(H)), ("forward", "backward")),
+        (rnnjax.bidirectional(rnnjax.min_gru(H)), ("linear",)),
+    ],
+    ids=["lstm, both ways", "gru", "min_gru, both ways"],
 )
-def test_a_program_for_tpu_that_is_lowered_here_has_the_kernels(layer):
+def test_a_program_for_tpu_that_is_lowered_here_has_the_kernels(layer, kernels):
     point = point_of(layer)
     graded = jax.value_and_grad(functools.partial(loss, layer))
     text = lowered(graded, *point, platform="tpu")
-    names = [f'kernel_name = "{way}_kernel"' for way in ("forward", "backward")]
+    names = [f'kernel_name = "{name}_kernel"' for name in kernels]
     assert all(name in text for name in names) and "stablehlo.while" not in text
     assert "rnnjax_forward" not in text
     assert "tpu_custom_call" not in lowered(graded, *point, platform="cpu")
+
+
+def test_a_linear_scan_too():
+    graded = jax.grad(lambda a: rnnjax.linear_scan(a, a).sum())
+    assert "linear_kernel" in lowered(graded, registry.inputs(T, B, D), platform="tpu")
+    assert "linear_kernel" not in lowered(graded, registry.inputs(T, B, D), platform="cuda")
 
 
 def test_under_vmap_too():

@@ -94,7 +94,8 @@ def plain_forward(
     del options["precision"]
     sizes = [options[name] for name in ("input_size", "hidden_size", "num_layers", "bidirectional")]
     weights = rnn.unpack_lstm_weights(w, *sizes)
-    return rnn.lstm_ref(xs, h, c, *weights, lengths, *options.values())
+    reference: Any = rnn.lstm_ref
+    return reference(xs, h, c, *weights, lengths, *options.values())
 
 
 def plain_backward(network: Network, dys: Array, dh: Array, dc: Array, *residuals: Array) -> Any:

@@ -1,7 +1,6 @@
 """The elementwise linear recurrence, with a gradient of its own."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,10 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax._typing import Array, Shaped
 from rnnjax.methods.linear.solvers import Solver, one_by_one
+from rnnjax.methods.lowering import by_platform
 from rnnjax.methods.reverse_only import first_order, reverse_mode
+
+IN_KERNELS = ("float32", "bfloat16", "complex64")
 
 
 def linear_scan(
@@ -58,19 +60,22 @@ def linear_scan(
             wanted = f"be {a.dtype} of shape {shape}"
             way_out = "broadcast and cast it to fit `a`"
             _checks.refuse("linear_scan", name, wanted, _checks.kind(x), way_out)
-    return solve(a, b, begin, reverse, fastest(a.dtype))
+    return solve(a, b, begin, reverse, where_lowered)
 
 
-def fastest(dtype: Any) -> Solver:
-    """On a TPU its kernel, for the dtypes that it knows."""
-    known = ("float32", "bfloat16", "complex64")
-    if jax.default_backend() != "tpu" or str(dtype) not in known:
-        return one_by_one
-    if jax.sharding.get_abstract_mesh().explicit_axes:
-        return one_by_one
-    from rnnjax.methods.tpu.linear import by_kernel  # brings Pallas, which takes a while
+def where_lowered(a: Array, b: Array, h: Array, reverse: bool) -> Array:
+    """A solver: one step after the other; on a TPU its kernel, for the dtypes that it knows."""
+    plain = functools.partial(one_by_one, reverse=reverse)
+    if str(a.dtype) not in IN_KERNELS or jax.sharding.get_abstract_mesh().explicit_axes:
+        return plain(a, b, h)
 
-    return by_kernel
+    def kernel(a: Array, b: Array, h: Array) -> Array:
+        from rnnjax.methods.tpu.linear import by_kernel  # brings Pallas, which takes a while
+
+        return by_kernel(a, b, h, reverse)
+
+    here = kernel if jax.default_backend() == "tpu" else plain
+    return by_platform(here, {"tpu": kernel}, plain)(a, b, h)
 
 
 def solve(a: Array, b: Array, h: Array, reverse: bool, solver: Solver) -> Array:
