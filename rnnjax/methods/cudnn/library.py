@@ -1,6 +1,6 @@
 """What calls cuDNN: the two functions of `jax.experimental.rnn`, and whether they are here."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 
@@ -94,7 +94,7 @@ def plain_forward(
     del options["precision"]
     sizes = [options[name] for name in ("input_size", "hidden_size", "num_layers", "bidirectional")]
     weights = rnn.unpack_lstm_weights(w, *sizes)
-    reference: Any = rnn.lstm_ref
+    reference = cast(Any, rnn.lstm_ref)
     return reference(xs, h, c, *weights, lengths, *options.values())
 
 
