@@ -1,5 +1,7 @@
 """The plain LSTM for the fused loops."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,7 +40,14 @@ def backward(
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """Cotangents of the pre-activations, and what reaches the old cell state."""
     del w
-    i, f, g, o = jnp.split(kept[0], 4, axis=-1)
+    return backward_by_gate(jnp.split(kept[0], 4, axis=-1), start, dcarry)
+
+
+def backward_by_gate(
+    gates: Sequence[Array], start: LSTMCarry, dcarry: LSTMCarry
+) -> tuple[LSTMCarry, tuple[Columns, ...]]:
+    """The same of gates that stand apart; of `start`, c alone is read."""
+    i, f, g, o = gates
     old = start.c.astype(f.dtype)
     tanh_c = jnp.tanh(f * old + i * g)
     dc = dcarry.c + dcarry.h * o * (1 - tanh_c * tanh_c)

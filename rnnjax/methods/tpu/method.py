@@ -8,8 +8,8 @@ from rnnjax._typing import PyTree
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
+from rnnjax.methods.pallas.steps import kernel_cell
 from rnnjax.methods.tpu.layout import why_not_fit
-from rnnjax.methods.tpu.steps import kernel_cell
 
 
 @dataclasses.dataclass(frozen=True)
