@@ -1,0 +1,122 @@
+"""The kernels for GPU, run by an interpreter, are the scan."""
+
+import functools
+from typing import NamedTuple
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from jax.sharding import AxisType, NamedSharding
+
+import rnnjax
+from rnnjax.methods.fused import gradient, loops
+from rnnjax.methods.gpu import layout
+
+ONE = rnnjax.PallasGPU()
+SEVERAL = rnnjax.PallasGPU(multiprocessors=8)
+
+
+class Case(NamedTuple):
+    """What is run, by which method; `room` are bytes of weights that one multiprocessor holds."""
+
+    cell: rnnjax.Cell
+    options: dict
+    sizes: tuple[int, int, int] = (7, 3, 4)  # T, B, D
+    both: bool = False
+    reverse: bool = False
+    close: dict = {}
+    method: rnnjax.PallasGPU = ONE
+    room: int = layout.ROOM
+
+
+def lengths(*values):
+    return {"lengths": np.array(values, np.int32)}
+
+
+def holes(num_steps, batch):
+    draw = np.random.default_rng(0)
+    shape = num_steps, batch
+    return {"mask": draw.random(shape) < 0.6, "resets": draw.random(shape) < 0.3}
+
+
+HALF = {"rtol": 2e-2, "atol": 2e-2}
+WIDE = {"atol": 2e-4}  # sums of many terms
+SHARED = {"method": SEVERAL, "room": 0x1800}  # so that a head's units need several programs
+# A tile, a head, a network and a slice at a time, and several; whole ones, and the last one cut.
+CASES = {
+    "lstm": Case(rnnjax.lstm(5), {}),
+    "lstm, of the chip's sizes": Case(rnnjax.lstm(32), {}, (4, 16, 8), close=WIDE),
+    "lstm, lengths": Case(rnnjax.lstm(5), lengths(7, 0, 3)),
+    "lstm, tiles, holes": Case(rnnjax.lstm(5), holes(4, 20), (4, 20, 3)),
+    "lstm, both ways": Case(rnnjax.lstm(5), lengths(7, 0, 3), both=True),
+    "lstm, one row, resets": Case(rnnjax.lstm(5), holes(7, 1), (7, 1, 3), reverse=True),
+    "lstm, one step": Case(rnnjax.lstm(20), {}, (1, 3, 4), close=WIDE),
+    "lstm, no bias": Case(rnnjax.lstm(5, bias=False), lengths(7, 0, 3)),
+    "lstm, bfloat16": Case(rnnjax.lstm(5, dtype=jnp.bfloat16), lengths(7, 0, 3), close=HALF),
+    "gru": Case(rnnjax.gru(5), {}, reverse=True),
+    "gru, tiles, lengths": Case(
+        rnnjax.gru(5), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3)
+    ),
+    "gru, both ways, holes": Case(rnnjax.gru(5), holes(6, 3), (6, 3, 4), both=True),
+    "gru, no bias": Case(rnnjax.gru(5, bias=False), lengths(7, 0, 3)),
+    "gru, bfloat16": Case(rnnjax.gru(5, dtype=jnp.bfloat16), {}, close=HALF),
+    "lstm, slices": Case(rnnjax.lstm(20), {}, close=WIDE, **SHARED),
+    "lstm, slices, lengths, tiles": Case(
+        rnnjax.lstm(18), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3), **SHARED
+    ),
+    "lstm, slices, both ways, holes": Case(
+        rnnjax.lstm(20), holes(6, 3), (6, 3, 4), both=True, **SHARED
+    ),
+    "lstm, slices, waves": Case(rnnjax.lstm(18), holes(3, 300), (3, 300, 3), close=WIDE, **SHARED),
+    "gru, slices, holes, reverse": Case(
+        rnnjax.gru(20), holes(7, 3), reverse=True, close=WIDE, **SHARED
+    ),
+    "gru, slices, bfloat16": Case(
+        rnnjax.gru(40, dtype=jnp.bfloat16), lengths(7, 0, 3), close=HALF, **SHARED
+    ),
+}
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Set what a multiprocessor holds, with no program of another at hand."""
+
+    def set_room(size):
+        monkeypatch.setattr(layout, "room", lambda: size)
+        jax.clear_caches()
+
+    yield set_room
+    jax.clear_caches()
+
+
+def runs(case):
+    """The function of a method, and where it is evaluated."""
+    num_steps, batch, features = case.sizes
+    layer = rnnjax.bidirectional(case.cell) if case.both else rnnjax.recurrent(case.cell)
+    params = registry.randomise(layer.init(jax.random.key(0), features), 1)
+    xs = registry.inputs(num_steps, batch, features)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
+    if case.reverse:
+        apply = functools.partial(rnnjax.unroll, case.cell, reverse=True)
+    else:
+        apply = layer.apply
+
+    def run(method, params, xs, carry):
+        return apply(params, xs, carry, **case.options, method=method)
+
+    return run, (params, xs, carry)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernels_are_the_scan(name, room):
+    case = CASES[name]
+    room(case.room)
+    run, point = runs(case)
+    scan, kernel = (functools.partial(run, m) for m in (rnnjax.Scan(), case.method))
+    wanted = compare.graded(scan)(*point)
+    compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
+    inferred = jax.jit(kernel)(*point)  # without what gradients need
+    compare.assert_close(inferred, wanted[0], **case.close)
