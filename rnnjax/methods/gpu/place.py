@@ -5,6 +5,7 @@ Arrays come whole and as they are. What of a program's tile lies beyond them is 
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.experimental.pallas import triton
 
@@ -83,7 +84,7 @@ class Place(NamedTuple):
             ref.at[*at, self.rows, self.column(units)],
             mask=self.rows_mask & (units < self.layout.units),
             other=0.0,
-            cache_modifier=".cg",
+            volatile=True,
         )
 
     def forward_weights(self, ref: Any) -> list[list[Any]]:
@@ -98,7 +99,8 @@ class Place(NamedTuple):
         units, block = self.layout.units, self.layout.block
         rows = begin + jnp.arange(size)[:, None]
         columns = jnp.arange(len(group) * block)[None]
-        gate, own = group[0] + columns // block, self.slice * block + columns % block
+        gate = group[0] + jax.lax.div(columns, jnp.int32(block))
+        own = self.slice * block + jax.lax.rem(columns, jnp.int32(block))
         return triton.load(
             ref.at[self.head, rows, gate * units + own],
             mask=(rows < units) & (own < units),

@@ -32,13 +32,13 @@ class Exchange(NamedTuple):
     def put(self, program: Program, n: Any, own: tuple[Any, ...]) -> None:
         """Hand over this program's part."""
         for part, value in enumerate(own):
-            program.place.store(self.handed, value, at=(self.network, n % 2, part))
+            program.place.store(self.handed, value, at=(self.network, n & 1, part))
 
     def take(self, program: Program, n: Any) -> Any:
         """What all have handed over, as an `Operand`."""
         place = program.place
         return lambda part, number: place.handed(
-            self.handed, (self.network, n % 2, part), *place.layout.summed[number]
+            self.handed, (self.network, n & 1, part), *place.layout.summed[number]
         )
 
     def wait(self, program: Program, n: Any) -> None:
