@@ -1,6 +1,6 @@
 """The GRU for the fused loops, with the reset gate after or before the product."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -52,11 +52,15 @@ def activate(w: Weights, s: Float[Array, "*batch gates"]) -> tuple[Array, Array]
 
 
 def forward(
-    w: Weights, start: GRUCarry, z: Float[Array, "*batch G"]
+    w: Any,
+    start: GRUCarry,
+    z: Float[Array, "*batch G"],
+    *,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """One step, reset after the product; gates and the product with its bias are kept."""
     x_gates, x_n = split(z)
-    h_gates, h_n = split(matmul(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
+    h_gates, h_n = split(product(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
     h_n = plus(h_n, w.b_hn)
     reset, update = activate(w, x_gates + h_gates)
     n = jnp.tanh(plus(x_n + reset * h_n, w.b_n))
@@ -121,6 +125,11 @@ def backward_reset_before(
     return GRUCarry(dcarry.h * update + dpassed * reset), ((dr, dz, dn), ())
 
 
+def operand(deltas: tuple[Array, ...]) -> Array:
+    """What the recurrent product multiplies, reset after it."""
+    return jnp.concatenate([split(deltas[0])[0], deltas[1]], axis=-1)
+
+
 def gradients(
     xs: Array, deltas: tuple[Array, ...], starts: GRUCarry, params: GRUParams, dtype: Any
 ) -> GRUParams:
@@ -149,7 +158,7 @@ AFTER = Equations(
     forward=forward,
     backward=backward,
     recurrent=lambda w: w.w_hh.T,
-    operand=lambda deltas: jnp.concatenate([split(deltas[0])[0], deltas[1]], axis=-1),
+    operand=operand,
     gradients=gradients,
     reads_ahead=True,
 )

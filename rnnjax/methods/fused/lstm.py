@@ -1,6 +1,6 @@
 """The plain LSTM for the fused loops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,10 +26,14 @@ def gates(s: Float[Array, "*batch G"]) -> Float[Array, "*batch G"]:
 
 
 def forward(
-    w: DenseWeights, start: LSTMCarry, z: Float[Array, "*batch G"]
+    w: DenseWeights,
+    start: LSTMCarry,
+    z: Float[Array, "*batch G"],
+    *,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """One step; the activated gates are kept."""
-    a = gates(plus(z, w.b) + matmul(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
+    a = gates(plus(z, w.b) + product(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = f * start.c.astype(a.dtype) + i * g
     return LSTMCarry(o * jnp.tanh(c), c), ((a,),)

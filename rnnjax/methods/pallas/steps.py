@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rnnjax._typing import Array
 from rnnjax.cells.gru import GRUCarry, GRUForm
 from rnnjax.cells.lstm import LSTMCarry, LSTMForm
+from rnnjax.cells.multihead import MultiheadGRUForm, MultiheadLSTMForm
 from rnnjax.methods.fused import gru, lstm
 from rnnjax.methods.fused.equations import Columns, sigmoid
 
@@ -81,10 +82,15 @@ GRU = KernelCell(3, GRUCarry, 1, gru_forward, gru_backward)
 
 
 def kernel_cell(form: Any) -> KernelCell | None:
-    """The cell of a form; None for those that are not known here."""
+    """The cell of a form, also of one of its heads; None for those that are not known here."""
     match form:
-        case LSTMForm():
+        case LSTMForm() | MultiheadLSTMForm():
             return LSTM
-        case GRUForm(reset="after"):
+        case GRUForm(reset="after") | MultiheadGRUForm():
             return GRU
     return None
+
+
+def has_heads(form: Any) -> bool:
+    """Whether the recurrent weights are a block for each head."""
+    return isinstance(form, MultiheadLSTMForm | MultiheadGRUForm)

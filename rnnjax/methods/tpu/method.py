@@ -8,7 +8,7 @@ from rnnjax._typing import PyTree
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
-from rnnjax.methods.pallas.steps import kernel_cell
+from rnnjax.methods.pallas.steps import has_heads, kernel_cell
 from rnnjax.methods.tpu.layout import why_not_fit
 
 
@@ -39,7 +39,7 @@ class PallasTPU:
     def why_not(self, call: Call) -> str | None:
         """Another cell or dtype, or weights that the chip does not hold."""
         cell = kernel_cell(call.cell.form)
-        if cell is None:
+        if cell is None or has_heads(call.cell.form):
             return "it knows the plain LSTM and the GRU that resets after the product"
         if jax.sharding.get_abstract_mesh().explicit_axes:
             return "it does not run on a mesh with explicit axes"
