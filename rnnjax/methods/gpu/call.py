@@ -77,7 +77,10 @@ class Kernel(NamedTuple):
             counts = jnp.zeros((networks, layout.heads, tiles), jnp.int32)
             handed = (networks, 2, self.program.parts(self.cell), layout.rows, layout.width)
             aliases[len(operands)] = len(shapes) + 1
-            shapes += [result_like(operands[0], s, d) for s, d in ((handed, dtype), (counts.shape, counts.dtype))]
+            shapes += [
+                result_like(operands[0], s, d)
+                for s, d in ((handed, dtype), (counts.shape, counts.dtype))
+            ]
             operands.append(vary(counts, varying_axes(operands)))
         refs = structure, jax.tree.structure(made)
         run = lambda interpret: pl.pallas_call(

@@ -4,6 +4,7 @@ A step is `before`, at the end of which the program hands over what a recurrent 
 reads, and `after`, which has that product. `state` is what goes from one to the next.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +16,33 @@ from rnnjax.methods.gpu.place import Place
 from rnnjax.methods.pallas.arrays import Backward, Cotangents, Forward, Written, told
 from rnnjax.methods.pallas.steps import KernelCell
 
-Operand = Any
-"""`part, number of a summed part -> (tile, size)`: what was handed over."""
+
+class Operand(NamedTuple):
+    """What a recurrent product reads.
+
+    Attributes:
+        load: `part, number of a summed part -> (tile, size)`.
+        came: whether all programs have handed over, which is always true here; None where a
+            program reads its own alone.
+    """
+
+    load: Callable[[int, int], Any]
+    came: Any = None
+
+    def sum(self, terms: list[Callable[[], Any]]) -> Any:
+        """The sum of products.
+
+        Each stands in a branch of its own, so that the compiler does not keep the operands of all
+        of them, and parts of the weights, in registers and shared memory at a time.
+        """
+        total = terms[0]()
+        for term in terms[1:]:
+            if self.came is None:
+                total = total + term()
+            else:
+                more = lambda total, term=term: total + term()
+                total = jax.lax.cond(self.came, more, lambda total: total, total)
+        return total
 
 
 class Program(NamedTuple):
@@ -118,11 +144,12 @@ class Forwards(Program):
         """The recurrent product, gate by gate."""
         gates, block = [], self.place.layout.block
         for number, group in enumerate(self.place.layout.groups):
-            products = (
-                self.product(operand(0, part), weights[number])
-                for part, weights in enumerate(self.weights)
+            total = operand.sum(
+                [
+                    lambda part=part, w=weights[number]: self.product(operand.load(0, part), w)
+                    for part, weights in enumerate(self.weights)
+                ]
             )
-            total = add(products)
             gates += jax.lax.split(total, [block] * len(group), 1) if len(group) > 1 else [total]
         return gates
 
@@ -178,23 +205,17 @@ class Backwards(Program):
         """The product is added, and restarts take what reaches them."""
         del n
         dstart, dfresh = state
-        products = (
-            self.product(operand(gate, part), w)
-            for gate, parts in enumerate(self.weights)
-            for part, w in enumerate(parts)
+        product = operand.sum(
+            [
+                lambda gate=gate, part=part, w=w: self.product(operand.load(gate, part), w)
+                for gate, parts in enumerate(self.weights)
+                for part, w in enumerate(parts)
+            ]
         )
-        dstart = dstart._replace(h=dstart.h + add(products))
+        dstart = dstart._replace(h=dstart.h + product)
         if dfresh is None:
             return dstart, None
         _, restart = told(now[-1])
         nothing = zeros_like(dstart)
         dfresh = jax.tree.map(jnp.add, dfresh, keep(restart, dstart, nothing))
         return keep(restart, nothing, dstart), dfresh
-
-
-def add(terms: Any) -> Any:
-    """Their sum."""
-    first, *rest = terms
-    for term in rest:
-        first = first + term
-    return first

@@ -9,6 +9,7 @@ from rnnjax.methods.pallas.steps import KernelCell
 
 LEAST = 16  # rows, units and columns that the matrix unit takes
 MOST_ROWS = 64  # of a tile
+MOST_NUMBERS = 2048  # rows times units of a program, whose gates registers hold
 MOST_UNITS = 128  # of a program
 MOST_SUMMED = 128  # numbers of a row that one product sums over, which are copied where they fit
 USUAL_MULTIPROCESSORS = 108  # that tiles are shared by where nothing is told, as of an A100
@@ -80,7 +81,7 @@ class Layout(NamedTuple):
     @property
     def warps(self) -> int:
         """Of 32 threads, that run a program."""
-        return 8 if self.tile * self.block * self.gates > 4096 else 4
+        return 8 if 2 * self.tile * self.block >= MOST_NUMBERS else 4
 
 
 def groups_of(gates: int) -> tuple[tuple[int, ...], ...]:
@@ -113,6 +114,20 @@ def room() -> int:
 def capability() -> str:
     """What the GPU that is here can do, as CUDA numbers it."""
     return str(getattr(jax.devices()[0], "compute_capability", ""))
+
+
+def why_not_here(multiprocessors: int) -> str | None:
+    """Why not on the GPU that is here, or None if it does or there is none."""
+    if jax.default_backend() != "gpu":
+        return None
+    found, has = capability(), jax.devices()[0].core_count
+    if not found[:1].isdigit():
+        return "it is for CUDA, and here is another kind of GPU"
+    if int(found.split(".")[0]) < 8:
+        return f"it needs a GPU of compute capability 8.0, and here is {found}"
+    if multiprocessors > has:
+        return f"{multiprocessors} multiprocessors are to wait for each other, of {has}"
+    return None
 
 
 def weight_bytes(cell: KernelCell, units: int, block: int, dtype: Any) -> int:
@@ -174,9 +189,10 @@ def layout_of(
     shares = {block: most // (len(reverse) * heads * -(-units // block)) for block in blocks}
     # The fewest units, for the shortest step, that all can run at once.
     block = next((block for block in blocks if shares[block]), blocks[-1])
+    most_rows = min(MOST_ROWS, MOST_NUMBERS // block)
     tile = next(
-        (tile for tile in (16, 32) if -(-rows // tile) <= shares[block]),
-        MOST_ROWS if block < MOST_UNITS else 32,
+        (tile for tile in (16, 32) if tile >= most_rows or -(-rows // tile) <= shares[block]),
+        most_rows,
     )
     tiles = max(1, -(-rows // tile))
     if waits:

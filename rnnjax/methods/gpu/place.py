@@ -121,5 +121,3 @@ class Place(NamedTuple):
 
         gates = range(self.layout.gates)
         return [[block(gate, *part) for part in self.layout.summed] for gate in gates]
-
-

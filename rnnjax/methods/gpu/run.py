@@ -12,7 +12,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from rnnjax._typing import PyTree
-from rnnjax.methods.gpu.kernels import Program
+from rnnjax.methods.gpu.kernels import Operand, Program
 
 
 class Exchange(NamedTuple):
@@ -34,14 +34,17 @@ class Exchange(NamedTuple):
         for part, value in enumerate(own):
             program.place.store(self.handed, value, at=(self.network, n & 1, part))
 
-    def take(self, program: Program, n: Any) -> Any:
-        """What all have handed over, as an `Operand`."""
+    def take(self, program: Program, n: Any, came: Any = None) -> Operand:
+        """What all have handed over."""
         place = program.place
-        return lambda part, number: place.handed(
-            self.handed, (self.network, n & 1, part), *place.layout.summed[number]
-        )
 
-    def wait(self, program: Program, n: Any) -> None:
+        def load(part: int, number: int) -> Any:
+            at = (self.network, n & 1, part)
+            return place.handed(self.handed, at, *place.layout.summed[number])
+
+        return Operand(load, came)
+
+    def wait(self, program: Program, n: Any) -> Any:
         """Until all programs of this head and tile have handed over for the n-th step.
 
         All of them run at once, or this has no end. Each thread's writes stand before its
@@ -52,10 +55,11 @@ class Exchange(NamedTuple):
         all_came = place.layout.slices * (n + 1)
         triton.debug_barrier()
         came = triton.atomic_add(self.counts, at, 1) + 1
-        jax.lax.while_loop(
+        came = jax.lax.while_loop(
             lambda came: came < all_came, lambda _: triton.atomic_add(self.counts, at, 0), came
         )
         triton.debug_barrier()
+        return came >= all_came
 
 
 def run_all(program: Program, exchange: Exchange | None) -> None:
@@ -65,11 +69,10 @@ def run_all(program: Program, exchange: Exchange | None) -> None:
         state, now = carried
         ahead = program.inputs(n + 1)
         state, own = program.before(n, state, now)
-        operand = lambda part, number: own[part]
+        operand = Operand(lambda part, number: own[part])
         if exchange is not None:
             exchange.put(program, n, own)
-            exchange.wait(program, n)
-            operand = exchange.take(program, n)
+            operand = exchange.take(program, n, exchange.wait(program, n))
         return program.after(n, state, now, operand), ahead
 
     begin = program.begin(), program.inputs(0)
