@@ -12,6 +12,7 @@ import registry
 
 import rnnjax
 from rnnjax.methods.gpu import layout
+from rnnjax.methods.pallas import steps
 
 ONE = rnnjax.PallasGPU()
 SEVERAL = rnnjax.PallasGPU(multiprocessors=8)
@@ -62,6 +63,15 @@ CASES = {
     "gru, both ways, holes": Case(rnnjax.gru(5), holes(6, 3), (6, 3, 4), both=True),
     "gru, no bias": Case(rnnjax.gru(5, bias=False), lengths(7, 0, 3)),
     "gru, bfloat16": Case(rnnjax.gru(5, dtype=jnp.bfloat16), {}, close=HALF),
+    "lstm, 2 heads, holes": Case(rnnjax.multihead_lstm(10, num_heads=2), holes(7, 3)),
+    "lstm, 3 heads, bfloat16": Case(
+        rnnjax.multihead_lstm(15, num_heads=3, dtype=jnp.bfloat16), {}, close=HALF
+    ),
+    "gru, 2 heads, lengths": Case(rnnjax.multihead_gru(10, num_heads=2), lengths(7, 0, 3)),
+    "gru, 2 heads, both ways": Case(rnnjax.multihead_gru(10, num_heads=2), {}, both=True),
+    "gru, 2 heads, slices": Case(
+        rnnjax.multihead_gru(40, num_heads=2), holes(7, 3), close=WIDE, **SHARED
+    ),
     "lstm, slices": Case(rnnjax.lstm(20), {}, close=WIDE, **SHARED),
     "lstm, slices, lengths, tiles": Case(
         rnnjax.lstm(18), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3), **SHARED
@@ -119,3 +129,51 @@ def test_the_kernels_are_the_scan(name, room):
     compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
     inferred = jax.jit(kernel)(*point)  # without what gradients need
     compare.assert_close(inferred, wanted[0], **case.close)
+
+
+def test_slices_come_in_waves_where_rows_are_many(room):
+    room(CASES["lstm, slices, waves"].room)
+    cut = layout.layout_of(steps.LSTM, (3, 300, 1, 18), jnp.float32, (False,), 8)
+    assert (cut.slices, cut.tiles, cut.waves) == (2, 4, 3)
+
+
+@pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
+@pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
+def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
+    params = registry.random_params(cell, 4)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
+    xs = place(registry.inputs(4, 16, 4), jax.P(None, "data"))
+    lengths = place(jnp.arange(16, dtype=jnp.int32) % 5, jax.P("data"))
+
+    def loss(params, xs, method):
+        ys = rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
+        return (ys**2).sum(), ys
+
+    graded = jax.jit(jax.grad(loss, argument, has_aux=True), static_argnums=2)
+    assert "all-gather" not in graded.lower(params, xs, ONE).compile().as_text()
+    compare.assert_close(*(graded(params, xs, method) for method in (ONE, rnnjax.Scan())))
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
+@pytest.mark.parametrize("axes", [(None, 1, None), (0, None, None), (0, 1, 0)], ids=str)
+@pytest.mark.parametrize("name", ["gru, 2 heads, lengths", "lstm, slices"])
+def test_vmap_over_sequences_and_networks(name, axes, cpu, room, monkeypatch):
+    case = CASES[name]
+    room(case.room)
+    for module in (gradient, loops):
+        monkeypatch.setattr(module, "on_cpu", lambda: cpu)
+    run, (params, xs, carry) = runs(case)
+
+    def several(tree, axis):
+        if axis is None:
+            return tree
+        both = (registry.randomise(tree, seed) for seed in (3, 4))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
+
+    point = list(map(several, (params, xs, carry), axes))
+    both = [
+        compare.graded(jax.vmap(functools.partial(run, method), in_axes=axes))(*point)
+        for method in (case.method, rnnjax.Scan())
+    ]
+    compare.assert_close(*both, **case.close)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.methods.pallas.steps import KernelCell
 
 LEAST = 16  # rows, units and columns that the matrix unit takes
-MOST_ROWS = 64  # of a tile
+MOST_ROWS = 32  # of a tile
 MOST_NUMBERS = 2048  # rows times units of a program, whose gates registers hold
 MOST_UNITS = 128  # of a program
 MOST_SUMMED = 128  # numbers of a row that one product sums over, which are copied where they fit
@@ -189,11 +189,8 @@ def layout_of(
     shares = {block: most // (len(reverse) * heads * -(-units // block)) for block in blocks}
     # The fewest units, for the shortest step, that all can run at once.
     block = next((block for block in blocks if shares[block]), blocks[-1])
-    most_rows = min(MOST_ROWS, MOST_NUMBERS // block)
-    tile = next(
-        (tile for tile in (16, 32) if tile >= most_rows or -(-rows // tile) <= shares[block]),
-        most_rows,
-    )
+    few = -(-rows // LEAST) <= shares[block] or MOST_ROWS * block > MOST_NUMBERS
+    tile = LEAST if few else MOST_ROWS
     tiles = max(1, -(-rows // tile))
     if waits:
         tiles = min(tiles, shares[block])

@@ -9,7 +9,7 @@ from rnnjax._typing import PyTree
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
-from rnnjax.methods.gpu.layout import why_not_fit
+from rnnjax.methods.gpu.layout import why_not_fit, why_not_here
 from rnnjax.methods.pallas.steps import has_heads, kernel_cell
 
 
