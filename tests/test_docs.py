@@ -97,6 +97,7 @@ def methods_of(cell):
     options = [
         rnnjax.Native(),
         rnnjax.PallasTPU(),
+        rnnjax.PallasGPU(),
         rnnjax.Fused(),
         rnnjax.Newton(),
         rnnjax.Linear(),

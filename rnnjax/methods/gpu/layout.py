@@ -161,7 +161,7 @@ def why_not_fit(
     each = f"a head's recurrent weights take {total:.0f} KiB"
     if multiprocessors == 1:
         return f"{each}, where {room() // KIB} fit on one multiprocessor, with 128 units at most"
-    return f"{each}, which {multiprocessors} multiprocessors with {room() // KIB} each do not hold"
+    return f"{each}, which {multiprocessors} multiprocessors with {room() // KIB} KiB each do not hold"
 
 
 def networks_that_fit(
