@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
+from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
+from rnnjax.methods.fused import gradient, loops
 from rnnjax.methods.gpu import layout
 from rnnjax.methods.pallas import steps
 

@@ -10,7 +10,7 @@ from jax.experimental.pallas import triton
 
 from rnnjax._typing import Array
 from rnnjax.methods.gpu.kernels import Program
-from rnnjax.methods.gpu.layout import Layout, layout_of, networks_that_fit
+from rnnjax.methods.gpu.layout import Layout, is_exact, layout_of, networks_that_fit
 from rnnjax.methods.gpu.place import Place
 from rnnjax.methods.gpu.run import Exchange, run_all, run_one
 from rnnjax.methods.manual import result_like, vary, varying_axes
@@ -19,7 +19,6 @@ from rnnjax.methods.pallas.steps import KernelCell
 
 WIDE = "t b g"  # what is written of it takes the place of what is read
 WEIGHTS = "n j k"
-EXACT = ("highest", "float32")
 
 
 class Kernel(NamedTuple):
@@ -71,17 +70,17 @@ class Kernel(NamedTuple):
         layout = self.layout(sizes, dtype)
         places = lambda axes: [i for i, names in enumerate(axes) if names == WIDE]
         aliases = dict(zip(places(read), places(written), strict=False))
-        operands = list(operands)
+        arrays = list(operands)
         if layout.slices > 1:
             networks, tiles = len(self.reverse), layout.waves * layout.tiles
             counts = jnp.zeros((networks, layout.heads, tiles), jnp.int32)
             handed = (networks, 2, self.program.parts(self.cell), layout.rows, layout.width)
-            aliases[len(operands)] = len(shapes) + 1
+            aliases[len(arrays)] = len(shapes) + 1
             shapes += [
                 result_like(operands[0], s, d)
                 for s, d in ((handed, dtype), (counts.shape, counts.dtype))
             ]
-            operands.append(vary(counts, varying_axes(operands)))
+            arrays.append(vary(counts, varying_axes(operands)))
         refs = structure, jax.tree.structure(made)
         run = lambda interpret: pl.pallas_call(
             self.kernel(layout, *refs, interpret),
@@ -91,7 +90,7 @@ class Kernel(NamedTuple):
             compiler_params=triton.CompilerParams(num_warps=layout.warps, num_stages=1),
             interpret=interpret,
         )
-        out = on_platform("cuda", run(False), run(True), operands)
+        out = on_platform("cuda", run(False), run(True), arrays)
         return tuple(out[: len(written)])
 
     def kernel(self, layout: Layout, structure: Any, made: Any, interpret: bool) -> Any:
@@ -107,7 +106,7 @@ class Kernel(NamedTuple):
             # An interpreter does not know them in a branch.
             at = [pl.program_id(axis) for axis in range(len(grid_of(layout, interpret)))]
             for number, refs_of in enumerate(zip(networks, written, strict=True)):
-                exchange = Exchange(*refs[-2:], number) if exchanges else None
+                exchange = Exchange(refs[-2], refs[-1], number) if exchanges else None
                 own = functools.partial(self.run_network, layout, *refs_of, exchange, at, interpret)
                 if len(networks) == 1:
                     own(0)
@@ -151,8 +150,8 @@ class Kernel(NamedTuple):
 
     def layout(self, sizes: dict[str, int], dtype: Any) -> Layout:
         """How arrays of these sizes are cut."""
-        sizes = (sizes["t"], sizes["b"], sizes["n"], sizes["j"])
-        return layout_of(self.cell, sizes, dtype, self.reverse, self.multiprocessors)
+        all_sizes = (sizes["t"], sizes["b"], sizes["n"], sizes["j"])
+        return layout_of(self.cell, all_sizes, dtype, self.reverse, self.multiprocessors)
 
 
 def grid_of(layout: Layout, interpret: bool) -> tuple[int, ...]:
@@ -169,7 +168,4 @@ def precision_of(dtype: Any) -> Any:
 
     A product of float32 itself has no matrix unit.
     """
-    asked = jax.config.jax_default_matmul_precision
-    if dtype == jnp.float32 and str(asked).lower() in EXACT:
-        return jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
-    return None
+    return jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if is_exact(dtype) else None

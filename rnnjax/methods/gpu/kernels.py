@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._typing import PyTree
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.gpu.place import Place
-from rnnjax.methods.pallas.arrays import Backward, Cotangents, Forward, Written, told
+from rnnjax.methods.pallas.arrays import Backward, Forward, told
 from rnnjax.methods.pallas.steps import KernelCell
 
 
@@ -66,6 +65,37 @@ class Program(NamedTuple):
     weights: list[list[Any]]
     precision: Any
 
+    @staticmethod
+    def parts(cell: KernelCell) -> int:
+        """How many arrays are handed over."""
+        raise NotImplementedError
+
+    @staticmethod
+    def load_weights(place: Place, network: Any) -> list[list[Any]]:
+        """Those that it reads, once."""
+        raise NotImplementedError
+
+    @property
+    def memory(self) -> Any:
+        """Refs that hold the state in the end."""
+        raise NotImplementedError
+
+    def begin(self) -> Any:
+        """The state that the first step takes."""
+        raise NotImplementedError
+
+    def inputs(self, n: Any) -> tuple[Any, ...]:
+        """What the n-th step reads."""
+        raise NotImplementedError
+
+    def before(self, n: Any, state: Any, now: Any) -> tuple[Any, tuple[Any, ...]]:
+        """The state before the product, and what is handed over for it."""
+        raise NotImplementedError
+
+    def after(self, n: Any, state: Any, now: Any, operand: Operand) -> Any:
+        """The state that the next step takes."""
+        raise NotImplementedError
+
     def time(self, n: Any) -> Any:
         """The step that is visited as the n-th; the last one stands for what comes after it."""
         last = self.place.layout.steps - 1
@@ -91,9 +121,6 @@ class Program(NamedTuple):
 class Forwards(Program):
     """The steps forwards; the state is the carry."""
 
-    network: Forward
-    out: Written
-
     @staticmethod
     def parts(cell: KernelCell) -> int:
         """How many arrays are handed over."""
@@ -105,11 +132,11 @@ class Forwards(Program):
         return place.forward_weights(network.w_hh)
 
     @property
-    def memory(self) -> PyTree:
+    def memory(self) -> Any:
         """Refs that hold the state in the end."""
         return self.out.carry
 
-    def begin(self) -> PyTree:
+    def begin(self) -> Any:
         """The state that the first step takes."""
         return self.place.load(self.network.carry)
 
@@ -118,7 +145,7 @@ class Forwards(Program):
         t = self.time(n)
         return self.load_gates(self.network.zs, t), self.place.flags(self.network.flags, t)
 
-    def before(self, n: Any, state: PyTree, now: Any) -> tuple[PyTree, tuple[Any, ...]]:
+    def before(self, n: Any, state: Any, now: Any) -> tuple[Any, tuple[Any, ...]]:
         """Where it begins; rows that restart count."""
         del n
         _, restart = told(now[1])
@@ -126,7 +153,7 @@ class Forwards(Program):
             state = keep(restart, self.place.load(self.network.fresh), state)
         return state, (state.h,)
 
-    def after(self, n: Any, state: PyTree, now: Any, operand: Operand) -> PyTree:
+    def after(self, n: Any, state: Any, now: Any, operand: Operand) -> Any:
         """The new carry; gates and outputs are written."""
         (zs, bits), t, start = now, self.time(n), state
         b_hn = self.place.bias(self.network.b_hn)
@@ -157,9 +184,6 @@ class Forwards(Program):
 class Backwards(Program):
     """The steps back; the state is the cotangent of the carry, and of what restarts restore."""
 
-    network: Backward
-    out: Cotangents
-
     @staticmethod
     def parts(cell: KernelCell) -> int:
         """How many arrays are handed over."""
@@ -171,11 +195,11 @@ class Backwards(Program):
         return place.backward_weights(network.w_hh)
 
     @property
-    def memory(self) -> PyTree:
+    def memory(self) -> Any:
         """Refs that hold the state in the end."""
         return self.out.dcarry, self.out.dfresh
 
-    def begin(self) -> PyTree:
+    def begin(self) -> Any:
         """The state that the first step takes."""
         dcarry = self.place.load(self.network.dcarry)
         return dcarry, None if self.out.dfresh is None else zeros_like(dcarry)
@@ -187,7 +211,7 @@ class Backwards(Program):
         start = self.place.load(self.network.starts, at=(t,))
         return self.load_gates(columns, t), rest, start, self.place.flags(self.network.flags, t)
 
-    def before(self, n: Any, state: PyTree, now: Any) -> tuple[PyTree, tuple[Any, ...]]:
+    def before(self, n: Any, state: Any, now: Any) -> tuple[Any, tuple[Any, ...]]:
         """Cotangents of the gates; those of the carry lack the product."""
         gates, (*others, dy), start, bits = now
         later, dfresh = state
@@ -201,7 +225,7 @@ class Backwards(Program):
             dstart = keep(valid, dstart, later)  # its deltas are zero, and so is the product
         return (dstart, dfresh), self.cell.operand(deltas)
 
-    def after(self, n: Any, state: PyTree, now: Any, operand: Operand) -> PyTree:
+    def after(self, n: Any, state: Any, now: Any, operand: Operand) -> Any:
         """The product is added, and restarts take what reaches them."""
         del n
         dstart, dfresh = state

@@ -13,6 +13,7 @@ MOST_NUMBERS = 2048  # rows times units of a program, whose gates registers hold
 MOST_UNITS = 128  # of a program
 MOST_SUMMED = 128  # numbers of a row that one product sums over, which are copied where they fit
 USUAL_MULTIPROCESSORS = 108  # that tiles are shared by where nothing is told, as of an A100
+EXACT = ("highest", "float32")
 KIB = 2**10
 # Of a multiprocessor's shared memory, what weights may take; the rest is for what goes between
 # threads. The first is that of A100 and what is newer, for programs compiled elsewhere.
@@ -116,6 +117,12 @@ def capability() -> str:
     return str(getattr(jax.devices()[0], "compute_capability", ""))
 
 
+def is_exact(dtype: Any) -> bool:
+    """Whether products are asked for that are as exact as the dtype."""
+    config: Any = jax.config
+    return dtype == jnp.float32 and str(config.jax_default_matmul_precision).lower() in EXACT
+
+
 def why_not_here(multiprocessors: int) -> str | None:
     """Why not on the GPU that is here, or None if it does or there is none."""
     if jax.default_backend() != "gpu":
@@ -161,7 +168,9 @@ def why_not_fit(
     each = f"a head's recurrent weights take {total:.0f} KiB"
     if multiprocessors == 1:
         return f"{each}, where {room() // KIB} fit on one multiprocessor, with 128 units at most"
-    return f"{each}, which {multiprocessors} multiprocessors with {room() // KIB} KiB each do not hold"
+    return (
+        f"{each}, which {multiprocessors} multiprocessors with {room() // KIB} KiB each do not hold"
+    )
 
 
 def networks_that_fit(
@@ -190,6 +199,7 @@ def layout_of(
     # The fewest units, for the shortest step, that all can run at once.
     block = next((block for block in blocks if shares[block]), blocks[-1])
     few = -(-rows // LEAST) <= shares[block] or MOST_ROWS * block > MOST_NUMBERS
+    few = few or (waits and is_exact(dtype))  # what it multiplies is there three times
     tile = LEAST if few else MOST_ROWS
     tiles = max(1, -(-rows // tile))
     if waits:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas import triton
 
-from rnnjax._typing import PyTree
 from rnnjax.methods.gpu.layout import Layout
 
 
@@ -45,15 +44,17 @@ class Place(NamedTuple):
         """Where units of this head stand in an array of all heads, gate by gate."""
         return part * self.layout.width + self.head * self.layout.units + units
 
-    def load(self, tree: PyTree, *, at: tuple[Any, ...] = (), part: int = 0) -> PyTree:
+    def load(self, tree: Any, *, at: tuple[Any, ...] = (), part: int = 0) -> Any:
         """This part of one ref, or a tree of them, or what stands `at` leading indices."""
         if isinstance(tree, tuple):
-            values = [None if ref is None else self.load(ref, at=at, part=part) for ref in tree]
-            return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+            values: Any = [
+                None if ref is None else self.load(ref, at=at, part=part) for ref in tree
+            ]
+            return tuple(values) if type(tree) is tuple else type(tree)(*values)
         where = tree.at[*at, self.rows, self.column(self.units, part)]
         return triton.load(where, mask=self.mask, other=0.0)
 
-    def store(self, tree: PyTree, values: Any, *, at: tuple[Any, ...] = (), part: int = 0) -> None:
+    def store(self, tree: Any, values: Any, *, at: tuple[Any, ...] = (), part: int = 0) -> None:
         """Write this part."""
         if isinstance(tree, tuple):
             for ref, value in zip(tree, values, strict=True):

@@ -11,7 +11,6 @@ import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from rnnjax._typing import PyTree
 from rnnjax.methods.gpu.kernels import Operand, Program
 
 
@@ -99,7 +98,7 @@ def run_one(program: Program, exchange: Exchange, n: Any) -> None:
     pl.when(n < place.layout.steps)(start)
 
 
-def save(program: Program, state: PyTree) -> None:
+def save(program: Program, state: Any) -> None:
     """Write the state to memory."""
     leaves = jax.tree.leaves(program.memory), jax.tree.leaves(state)
     for ref, value in zip(*leaves, strict=True):
