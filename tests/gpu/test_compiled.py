@@ -103,7 +103,7 @@ def test_programs_for_gpu_have_the_kernels_and_registers_for_them(case, target, 
     assert len(found) >= 3 and max(found) <= FEW_BYTES  # inference, forward and back
 
 
-@pytest.mark.parametrize("hidden, slices", [(64, False), (512, True)])
+@pytest.mark.parametrize("hidden, slices", [(64, False), (384, True)])
 def test_exact_products_compile(hidden, slices, tmp_path):
     with jax.default_matmul_precision("highest"):
         program("a100", "lstm", {}, "float32", 64, hidden, True, False, slices, dump=tmp_path)

@@ -36,6 +36,10 @@ class PallasGPU:
     First derivatives in reverse mode only: forward mode and second derivatives raise a
     TypeError, and `Scan` serves them.
 
+    It goes through Pallas to Triton, of which JAX 0.12 announces, when a program is lowered, that
+    a future version will remove it; that JAX also wants to be told for which GPU it lowers where
+    none is, by `jax.sharding.use_abstract_mesh`.
+
     It is for CUDA from compute capability 8.0 on; elsewhere an interpreter runs it, slowly, so
     that it can be tested. Which of the two is known when a program is lowered: one that is
     compiled or exported for CUDA on another machine has the kernel. It was proved by the
