@@ -1,6 +1,6 @@
 """The kernels compile for GPUs that are not there, and need no more registers than there are.
 
-`targets/` tells the compiler what an A100 and an H100 have.
+`targets/` tells the compiler what an A100, an H100 and an RTX 4090 have.
 """
 
 import functools
@@ -15,12 +15,18 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 import rnnjax
+from rnnjax.methods.gpu import layout
 
 pytest.importorskip(
     "jax_plugins.xla_cuda12", reason="CUDA's plugin compiles for GPU: pip install -e .[gpu]"
 )
 
-TARGETS = {"a100": 108, "h100": 132}  # and their multiprocessors
+# And their multiprocessors, and the bytes of weights that one is to hold.
+TARGETS = {
+    "a100": (108, layout.ROOM),
+    "h100": (132, layout.ROOM),
+    "rtx4090": (128, layout.SMALL_ROOM),
+}
 T, D = 12, 24
 FEW_BYTES = 8  # of registers that may be put into memory
 
@@ -42,6 +48,16 @@ CASES = [
 ]
 
 
+SMALL_CASES = [
+    ("lstm", {}, "float32", 64, 64, True, False, False),
+    ("gru", {}, "bfloat16", 64, 64, False, True, False),
+    ("lstm", {}, "float32", 64, 256, False, False, True),
+    ("lstm", {}, "bfloat16", 64, 512, True, False, True),
+]
+EVERY = [(target, case) for target in ("a100", "h100") for case in CASES]
+EVERY += [("rtx4090", case) for case in SMALL_CASES]
+
+
 @functools.cache
 def device(target):
     text = (pathlib.Path(__file__).parent / "targets" / f"{target}.txtpb").read_text()
@@ -55,7 +71,7 @@ def program(target, name, options, dtype, batch, hidden, lengths, both, slices, 
     """Inference and a gradient in one program, compiled."""
     cell = getattr(rnnjax, name)(hidden, dtype=jnp.dtype(dtype), **options)
     layer = rnnjax.bidirectional(cell) if both else rnnjax.recurrent(cell)
-    method = rnnjax.PallasGPU(TARGETS[target] if slices else 1)
+    method = rnnjax.PallasGPU(TARGETS[target][0] if slices else 1)
     sharding = SingleDeviceSharding(device(target))
     place = functools.partial(
         jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
@@ -94,16 +110,19 @@ def spilled(dump):
     return found
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_programs_for_gpu_have_the_kernels_and_registers_for_them(case, target, tmp_path):
+@pytest.mark.parametrize("target, case", EVERY, ids=str)
+def test_programs_for_gpu_have_the_kernels_and_registers_for_them(
+    target, case, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(layout, "room", lambda: TARGETS[target][1])
+    jax.clear_caches()
     text = program(target, *case, dump=tmp_path)
     assert "__gpu$xla.gpu.triton" in text and "while(" not in text
     found = spilled(tmp_path)
     assert len(found) >= 3 and max(found) <= FEW_BYTES  # inference, forward and back
 
 
-@pytest.mark.parametrize("hidden, slices", [(64, False), (384, True)])
+@pytest.mark.parametrize("hidden, slices", [(64, False), (256, True)])
 def test_exact_products_compile(hidden, slices, tmp_path):
     with jax.default_matmul_precision("highest"):
         program("a100", "lstm", {}, "float32", 64, hidden, True, False, slices, dump=tmp_path)

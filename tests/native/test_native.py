@@ -22,7 +22,7 @@ reason = library.why_not_loaded()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
 
 FEATURES = 3
-CELLS = [name for name in registry.OWN_LOOPS if "bias" not in name and "learned" not in name]
+CELLS = [name for name in registry.COMPILED if "bias" not in name and "learned" not in name]
 
 
 def problem(name, steps, rows, hidden, seed=0, features=FEATURES):

@@ -153,7 +153,7 @@ def blocks_that_fit(
     blocks = []
     for block in (16, 32, 64):
         # Of exact products what is multiplied is there three times.
-        most = room() * 3 // 4 if is_exact(dtype) else room()
+        most = room() // 2 if is_exact(dtype) else room()
         fits = weight_bytes(cell, units, block, dtype) <= most
         if fits and block < units and heads * -(-units // block) <= multiprocessors:
             blocks.append(block)
