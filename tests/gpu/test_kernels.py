@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
+from jax.experimental.pallas import triton
 from jax.sharding import AxisType, NamedSharding
 
 import rnnjax
@@ -131,6 +132,31 @@ def test_the_kernels_are_the_scan(name, room):
     compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
     inferred = jax.jit(kernel)(*point)  # without what gradients need
     compare.assert_close(inferred, wanted[0], **case.close)
+
+
+@pytest.mark.parametrize("name", ["lstm, both ways", "gru, tiles, lengths"])
+def test_the_loop_that_hands_over_and_waits_is_the_scan_where_a_program_is_alone(name, monkeypatch):
+    """It waits for itself, which an interpreter can."""
+    case = CASES[name]
+    run, point = runs(case)
+    wanted = compare.graded(functools.partial(run, rnnjax.Scan()))(*point)
+    jax.clear_caches()
+    monkeypatch.setattr(layout.Layout, "exchanges", True)
+    monkeypatch.setattr(triton, "debug_barrier", lambda: None)
+    counted = []
+
+    def add(ref, at, value):
+        """An interpreter's own knows no constants."""
+        counted.append(value)
+        old = ref[at]
+        ref[at] = old + value
+        return old
+
+    monkeypatch.setattr(triton, "atomic_add", add)
+    got = compare.graded(functools.partial(run, ONE))(*point)
+    compare.assert_close(got, wanted)
+    assert set(counted) == {0, 1}  # it came, and it looked who had
+    jax.clear_caches()
 
 
 def test_slices_come_in_waves_where_rows_are_many(room):

@@ -71,7 +71,7 @@ class Kernel(NamedTuple):
         places = lambda axes: [i for i, names in enumerate(axes) if names == WIDE]
         aliases = dict(zip(places(read), places(written), strict=False))
         arrays = list(operands)
-        if layout.slices > 1:
+        if layout.exchanges:
             networks, tiles = len(self.reverse), layout.waves * layout.tiles
             counts = jnp.zeros((networks, layout.heads, tiles), jnp.int32)
             handed = (networks, 2, self.program.parts(self.cell), layout.rows, layout.width)
@@ -98,7 +98,7 @@ class Kernel(NamedTuple):
 
         def run(*refs: Any) -> None:
             taken, ends = structure.num_leaves, len(refs)
-            exchanges = layout.slices > 1
+            exchanges = layout.exchanges
             networks = jax.tree.unflatten(structure, refs[:taken])
             # The counts that are given stand in the same place as those that are changed.
             rest = refs[taken + exchanges : ends - 2 * exchanges]

@@ -53,6 +53,11 @@ class Layout(NamedTuple):
         return -(-self.units // self.block)
 
     @property
+    def exchanges(self) -> bool:
+        """Whether programs hand over in memory."""
+        return self.slices > 1
+
+    @property
     def waves(self) -> int:
         """Tiles that a program runs, one after the other."""
         return -(-self.rows // (self.tile * self.tiles))

@@ -44,7 +44,8 @@ class PallasGPU:
     that it can be tested. Which of the two is known when a program is lowered: one that is
     compiled or exported for CUDA on another machine has the kernel. It was proved by the
     interpreter, and compiled for A100, H100 and RTX 4090; it has never run on a GPU. The
-    interpreter does not run the wait of slices: of that, the compiler's output alone was read.
+    interpreter runs no two programs that wait for each other: of that, the compiler's output alone
+    was read.
 
     Attributes:
         multiprocessors: how many may share a head's units. More than the GPU has would wait for
