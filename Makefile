@@ -10,7 +10,7 @@ LEARNING := adding_problem copy_memory pixel_digits
 # Each is a script of examples/; the gallery, examples/README.md, says how long it takes.
 APPLICATIONS := sentiment translation question_answering punctuation character_model word_model on_any_device forecasting captioning handwriting
 
-.PHONY: demo learning applications pictures production test native lint parity tpu sanitizers bench bench-smoke docs dev clean
+.PHONY: demo learning applications pictures production test native lint parity tpu gpu sanitizers bench bench-smoke docs dev clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/speaker_identification.py $(DEMO_ARGS)
@@ -50,6 +50,11 @@ tpu:
 	$(MAKE) VENV=.venv-tpu .venv-tpu/.test .venv-tpu/.tpu
 	TPU_SKIP_MDS_QUERY=1 ALLOW_MULTIPLE_LIBTPU_LOAD=1 JAX_PLATFORMS=cpu \
 	  .venv-tpu/bin/python -m pytest -n 2 tests/tpu
+
+# In an environment of its own, without a GPU: CUDA's plugin is large.
+gpu:
+	$(MAKE) VENV=.venv-gpu .venv-gpu/.test .venv-gpu/.gpu
+	JAX_PLATFORMS=cpu .venv-gpu/bin/python -m pytest tests/gpu
 
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers

@@ -60,6 +60,7 @@ from rnnjax.methods import Method as Method
 from rnnjax.methods import Native as Native
 from rnnjax.methods import Newton as Newton
 from rnnjax.methods import NewtonReport as NewtonReport
+from rnnjax.methods import PallasGPU as PallasGPU
 from rnnjax.methods import PallasTPU as PallasTPU
 from rnnjax.methods import Scan as Scan
 from rnnjax.methods import linear_scan as linear_scan

@@ -299,6 +299,9 @@ def exact_methods(name: str) -> list:
 # Cells with loops of their own, which read every option; others all share one loop.
 OWN_LOOPS = [name for name in CELLS if serves("fused", name)]
 
+# Those of which the compiled library has loops, where it was built.
+COMPILED = [name for name in OWN_LOOPS if not name.startswith("multihead")]
+
 
 # Of every kind of carry and of weights.
 VARIED = (

@@ -101,6 +101,7 @@ def methods_of(cell):
         rnnjax.Native(),
         rnnjax.PallasTPU(),
         rnnjax.Cudnn(),
+        rnnjax.PallasGPU(),
         rnnjax.Fused(),
         rnnjax.Newton(),
         rnnjax.Linear(),

@@ -52,6 +52,20 @@ class MultiheadGRUParams(NamedTuple):
     initial: GRUCarry | None = None
 
 
+class MultiheadLSTMForm(NamedTuple):
+    """The LSTM of heads, as fast methods may restate it."""
+
+    hidden_features: int
+    num_heads: int
+
+
+class MultiheadGRUForm(NamedTuple):
+    """The GRU of heads that resets after the product, as fast methods may restate it."""
+
+    hidden_features: int
+    num_heads: int
+
+
 @value
 def multihead_lstm(
     hidden_features: int,
@@ -121,7 +135,8 @@ def multihead_lstm(
         b = draw_bias(key_b, parts.width, parts.dtypes.params)
         return MultiheadLSTMParams(w_ih, w_hh, b, parts.initial())
 
-    return parts.cell(init, functools.partial(lstm_step, product=head_matmul))
+    step = functools.partial(lstm_step, product=head_matmul)
+    return parts.cell(init, step, MultiheadLSTMForm(parts.width, heads))
 
 
 @value
@@ -195,7 +210,8 @@ def multihead_gru(
         b_hn = jnp.zeros(parts.width, parts.dtypes.params)
         return MultiheadGRUParams(w_ih, w_hh, b, b_hn, parts.initial())
 
-    return parts.cell(init, functools.partial(gru_step, product=head_matmul))
+    step = functools.partial(gru_step, product=head_matmul)
+    return parts.cell(init, step, MultiheadGRUForm(parts.width, heads))
 
 
 def head_matmul(

@@ -7,6 +7,7 @@ from rnnjax.methods.chunked import Chunked as Chunked
 from rnnjax.methods.chunkwise import Chunkwise as Chunkwise
 from rnnjax.methods.cudnn import Cudnn as Cudnn
 from rnnjax.methods.fused import Fused as Fused
+from rnnjax.methods.gpu import PallasGPU as PallasGPU
 from rnnjax.methods.linear import Associative as Associative
 from rnnjax.methods.linear import Linear as Linear
 from rnnjax.methods.linear import linear_scan as linear_scan

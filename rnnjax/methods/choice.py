@@ -13,6 +13,8 @@ from rnnjax.methods.chunked import Chunked
 from rnnjax.methods.chunkwise import Chunkwise
 from rnnjax.methods.cudnn import Cudnn
 from rnnjax.methods.fused import Fused
+from rnnjax.methods.gpu import PallasGPU
+from rnnjax.methods.gpu.layout import lowers_without_gpu
 from rnnjax.methods.linear import Associative, Linear
 from rnnjax.methods.lowering import PLATFORMS
 from rnnjax.methods.native import Native
@@ -26,13 +28,14 @@ PICKED: tuple[tuple[Method, str], ...] = (
     (Native(), "a cell whose loops over time are compiled"),
     (PallasTPU(), "a cell whose steps are one kernel, on a TPU"),
     (Cudnn(), "an LSTM of which cuDNN runs the whole sequence"),
+    (PallasGPU(), "a cell whose steps are one kernel, on a GPU"),
     (Fused(), "a cell whose whole sequence has a gradient of its own"),
     (Linear(), "a cell that is linear in its carry"),
     (Chunkwise(), "a cell of which many steps are computed at once"),
     (Scan(), "the plain scan over time, the definition"),
 )
 # Those that pay on one platform, by the name that programs are lowered for.
-BOUND = {"Native": "cpu", "PallasTPU": "tpu"}
+BOUND = {"Native": "cpu", "PallasTPU": "tpu", "PallasGPU": "cuda"}
 LEAST_CHUNKWISE = 4  # steps; for fewer there is little to compute at once
 # What the user has called, while it runs; empty outside of `named`.
 _called: contextvars.ContextVar[str] = contextvars.ContextVar("called", default="")
@@ -76,10 +79,10 @@ class Explanation(NamedTuple):
 def choose(function: str, method: Method | None, call: Call) -> Explanation:
     """Take the method asked for, or pick one; what was asked for runs or raises.
 
-    The rule for None: the first of `Native()`, `PallasTPU()`, `Cudnn()`, `Fused()`, `Linear()`,
-    `Chunkwise()` and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone, `Chunkwise()`
-    for 4 steps and more. A program that is lowered for a platform that this machine's backend is
-    not has what would be picked there.
+    The rule for None: the first of `Native()`, `PallasTPU()`, `Cudnn()`, `PallasGPU()`, `Fused()`,
+    `Linear()`, `Chunkwise()` and `Scan()` that can serve and pays: `PallasTPU()` on TPU alone,
+    `PallasGPU()` on CUDA alone, `Chunkwise()` for 4 steps and more. A program that is lowered for
+    a platform that this machine's backend is not has what would be picked there.
 
     Raises:
         TypeError: if `method` is no method.
@@ -124,7 +127,8 @@ def per_platform(chosen: Method, able: list[Method]) -> Method:
     elsewhere = {}
     for method in able:
         platform = BOUND.get(name_of(method))
-        if platform is not None and platform not in here:
+        unknown = isinstance(method, PallasGPU) and not lowers_without_gpu()
+        if platform is not None and platform not in here and not unknown:
             elsewhere.setdefault(platform, method)
     if not elsewhere and name_of(chosen) not in BOUND:
         return chosen

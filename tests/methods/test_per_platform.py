@@ -3,6 +3,7 @@
 import functools
 
 import compare
+import cuda
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,16 @@ def test_a_program_for_tpu_that_is_lowered_here_has_the_kernels(layer, kernels):
     assert "tpu_custom_call" not in lowered(graded, *point, platform="cpu")
 
 
+def test_a_program_for_cuda_that_is_lowered_here_has_its_kernels():
+    layer = rnnjax.recurrent(rnnjax.multihead_gru(H, num_heads=2))
+    text = cuda.lowered(jax.grad(functools.partial(loss, layer)), *point_of(layer))
+    assert cuda.KERNEL in text and "stablehlo.while" not in text
+    large = rnnjax.recurrent(rnnjax.gru(500))
+    point = jax.eval_shape(functools.partial(point_of, large))
+    text = cuda.lowered(jax.grad(functools.partial(loss, large)), *point)
+    assert cuda.KERNEL not in text and "stablehlo.while" in text
+
+
 def test_a_linear_scan_too():
     graded = jax.grad(lambda a: rnnjax.linear_scan(a, a).sum())
     assert "linear_kernel" in lowered(graded, registry.inputs(T, B, D), platform="tpu")
@@ -79,8 +90,9 @@ def test_where_the_machine_has_a_tpu_its_cpu_runs_fused(monkeypatch):
     params, xs = point_of(layer)
     carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    explained = rnnjax.explain(rnnjax.lstm(H), jax.tree.map(lambda p: p[0], params), xs)
-    assert explained.runs == PerPlatform(rnnjax.PallasTPU(), (), rnnjax.Fused())
+    picked = rnnjax.explain(rnnjax.lstm(H), jax.tree.map(lambda p: p[0], params), xs).runs
+    assert isinstance(picked, PerPlatform)
+    assert (picked.here, picked.otherwise) == (rnnjax.PallasTPU(), rnnjax.Fused())
     picked, wanted = (
         compare.graded(functools.partial(layer.apply, lengths=LENGTHS, method=method))(
             params, xs, carry

@@ -13,8 +13,8 @@ import pytest
 import registry
 
 import rnnjax
+from rnnjax.methods.pallas.steps import GRU, LSTM
 from rnnjax.methods.tpu.layout import layout_of, why_not_fit
-from rnnjax.methods.tpu.steps import GRU, LSTM
 
 T, B, D, H = 5, 3, 4, 6
 

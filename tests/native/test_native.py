@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 
@@ -22,7 +22,7 @@ reason = library.why_not_loaded()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"Native: {reason}")
 
 FEATURES = 3
-CELLS = [name for name in registry.OWN_LOOPS if "bias" not in name and "learned" not in name]
+CELLS = [name for name in registry.COMPILED if "bias" not in name and "learned" not in name]
 
 
 def problem(name, steps, rows, hidden, seed=0, features=FEATURES):
@@ -79,9 +79,18 @@ def test_error_is_at_most_twice_that_of_scan(name, steps, rows, hidden, option, 
         double = registry.cast(point, jnp.float64)
         wide = registry.CELLS[name](hidden, param_dtype=jnp.float64)
         wanted = everything(wide, rnnjax.Scan(), reverse, options, double)
-    # Of few numbers the last bit decides: 1e-6 is eight of them.
-    for error, allowed in zip(errors(ours, wanted), errors(scans, wanted), strict=True):
-        assert error <= max(2 * allowed, 1e-6)
+
+    def check(part):
+        # Of few numbers the last bit decides: 1e-6 is eight of them.
+        pairs = zip(
+            errors(part(ours), part(wanted)), errors(part(scans), part(wanted)), strict=True
+        )
+        assert all(error <= max(2 * allowed, 1e-6) for error, allowed in pairs)
+
+    check(lambda both: both[0])
+    # A slope that jumps, as that of relu, is one or the other where rounding decides the sign.
+    assume(np.array_equal(*(np.asarray(both[0][1]) > 0 for both in (ours, wanted))))
+    check(lambda both: both[1])
 
 
 @pytest.fixture(params=["avx512", "avx2", "portable"])

@@ -19,7 +19,8 @@ from jax.sharding import AxisType, NamedSharding
 import rnnjax
 from rnnjax.methods import manual
 from rnnjax.methods.fused import gradient, loops
-from rnnjax.methods.tpu import call, layout, steps
+from rnnjax.methods.pallas import steps
+from rnnjax.methods.tpu import call, layout
 
 CHIP = pltpu.InterpretParams(
     detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan"

@@ -1,6 +1,6 @@
 """What calls cuDNN: the two functions of `jax.experimental.rnn`, and whether they are here."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 
@@ -94,12 +94,11 @@ def plain_forward(
     del options["precision"]
     sizes = [options[name] for name in ("input_size", "hidden_size", "num_layers", "bidirectional")]
     weights = rnn.unpack_lstm_weights(w, *sizes)
-    reference = cast(Any, rnn.lstm_ref)
-    return reference(xs, h, c, *weights, lengths, *options.values())
+    return rnn.lstm_ref(xs, h, c, *weights, lengths, *options.values())
 
 
 def plain_backward(network: Network, dys: Array, dh: Array, dc: Array, *residuals: Array) -> Any:
     """Its cotangents of `w`, `xs`, `h` and `c`."""
     w, xs, h, c, lengths, *_ = residuals
-    run = lambda *operands: plain_forward(network, *operands, lengths)
+    run = lambda w, xs, h, c: plain_forward(network, w, xs, h, c, lengths)
     return jax.vjp(run, w, xs, h, c)[1]((dys, dh, dc))

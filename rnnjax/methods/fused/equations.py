@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._typing import Array, Float, PyTree
+from rnnjax.cells.dtypes import matmul
 from rnnjax.methods import manual
 
 Columns = tuple[Array, ...]
@@ -30,6 +31,7 @@ class Equations(NamedTuple):
         recurrent: `weights -> matrix` of that product in the backward pass.
         operand: `deltas -> array`, what the product multiplies.
         gradients: `xs, deltas, starts, params, dtype -> params`, products and sums over all steps.
+        product: `operand, matrix, dtype, out_dtype -> dh`, that product.
         reads_ahead: whether the forward step wants its projected input as an array of its own.
             That costs a copy of one step. It lets XLA vectorise a step that reads it in several
             places, and write to the buffer in place where one of them may come after the write.
@@ -41,6 +43,7 @@ class Equations(NamedTuple):
     recurrent: Callable[[Any], Array]
     operand: Callable[[tuple[Array, ...]], Array]
     gradients: Callable[..., Any]
+    product: Callable[..., Array] = matmul
     reads_ahead: bool = False
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from rnnjax.cells.elman import ElmanForm
 from rnnjax.cells.gru import GRUForm
 from rnnjax.cells.lstm import LSTMForm
-from rnnjax.methods.fused import elman, gru, lstm
+from rnnjax.cells.multihead import MultiheadGRUForm, MultiheadLSTMForm
+from rnnjax.methods.fused import elman, gru, heads, lstm
 from rnnjax.methods.fused.equations import Equations
 
 
@@ -18,6 +19,10 @@ def equations_of(form: Any) -> Equations | None:
             return gru.AFTER
         case GRUForm(reset="before"):
             return gru.BEFORE
+        case MultiheadLSTMForm():
+            return heads.LSTM
+        case MultiheadGRUForm():
+            return heads.GRU
         case ElmanForm(activation=activation):
             return elman.equations(activation)
     return None

@@ -1,5 +1,6 @@
 """The GRU for the fused loops, with the reset gate after or before the product."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -51,11 +52,15 @@ def activate(w: Weights, s: Float[Array, "*batch gates"]) -> tuple[Array, Array]
 
 
 def forward(
-    w: Weights, start: GRUCarry, z: Float[Array, "*batch G"]
+    w: Any,
+    start: GRUCarry,
+    z: Float[Array, "*batch G"],
+    *,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """One step, reset after the product; gates and the product with its bias are kept."""
     x_gates, x_n = split(z)
-    h_gates, h_n = split(matmul(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
+    h_gates, h_n = split(product(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
     h_n = plus(h_n, w.b_hn)
     reset, update = activate(w, x_gates + h_gates)
     n = jnp.tanh(plus(x_n + reset * h_n, w.b_n))
@@ -85,9 +90,9 @@ class Slopes(NamedTuple):
     dz: Array
 
 
-def slopes(gates: Array, start: GRUCarry, dh: Array) -> Slopes:
+def slopes(gates: Sequence[Array], start: GRUCarry, dh: Array) -> Slopes:
     """Back through the blend of the candidate and the old carry."""
-    reset, update, n = jnp.split(gates, 3, axis=-1)
+    reset, update, n = gates
     h = start.h.astype(n.dtype)
     dn = dh * (1 - update) * (1 - n * n)
     return Slopes(reset, update, h, dn, dh * (h - n) * update * (1 - update))
@@ -98,8 +103,15 @@ def backward(
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """Cotangents of r, z, n and of the candidate's product."""
     del w
-    reset, update, _, dn, dz = slopes(kept[0], start, dcarry.h)
-    dr = dn * kept[1] * reset * (1 - reset)
+    return backward_by_gate(jnp.split(kept[0], 3, axis=-1), kept[1], start, dcarry)
+
+
+def backward_by_gate(
+    gates: Sequence[Array], h_n: Array, start: GRUCarry, dcarry: GRUCarry
+) -> tuple[GRUCarry, tuple[Columns, ...]]:
+    """The same of gates that stand apart."""
+    reset, update, _, dn, dz = slopes(gates, start, dcarry.h)
+    dr = dn * h_n * reset * (1 - reset)
     return GRUCarry(dcarry.h * update), ((dr, dz, dn), (dn * reset,))
 
 
@@ -107,10 +119,15 @@ def backward_reset_before(
     w: Weights, kept: tuple[Array, ...], start: GRUCarry, dcarry: GRUCarry
 ) -> tuple[GRUCarry, tuple[Columns, ...]]:
     """Cotangents of r, z and n; what the candidate's product read stays where it is."""
-    reset, update, h, dn, dz = slopes(kept[0], start, dcarry.h)
+    reset, update, h, dn, dz = slopes(jnp.split(kept[0], 3, axis=-1), start, dcarry.h)
     dpassed = matmul(dn, w.w_n_transposed, w.w_n.dtype, dn.dtype)
     dr = dpassed * h * reset * (1 - reset)
     return GRUCarry(dcarry.h * update + dpassed * reset), ((dr, dz, dn), ())
+
+
+def operand(deltas: tuple[Array, ...]) -> Array:
+    """What the recurrent product multiplies, reset after it."""
+    return jnp.concatenate([split(deltas[0])[0], deltas[1]], axis=-1)
 
 
 def gradients(
@@ -141,7 +158,7 @@ AFTER = Equations(
     forward=forward,
     backward=backward,
     recurrent=lambda w: w.w_hh.T,
-    operand=lambda deltas: jnp.concatenate([split(deltas[0])[0], deltas[1]], axis=-1),
+    operand=operand,
     gradients=gradients,
     reads_ahead=True,
 )

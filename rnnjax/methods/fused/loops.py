@@ -207,7 +207,7 @@ def backward(
             dstart, deltas = equations.backward(weights, old, begun, dnew)
             columns = put_columns(columns, start + step, part, deltas)
             operand = equations.operand(row(columns, start + step, part))
-            product = matmul(operand, recurrent, dtype, gate_dtype)
+            product = equations.product(operand, recurrent, dtype, gate_dtype)
             dstart = dstart._replace(h=dstart.h + product)
             if now.restarts is not None:
                 nothing = zeros_like(dstart)

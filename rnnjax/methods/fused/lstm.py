@@ -1,5 +1,7 @@
 """The plain LSTM for the fused loops."""
 
+from collections.abc import Callable, Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,10 +26,14 @@ def gates(s: Float[Array, "*batch G"]) -> Float[Array, "*batch G"]:
 
 
 def forward(
-    w: DenseWeights, start: LSTMCarry, z: Float[Array, "*batch G"]
+    w: DenseWeights,
+    start: LSTMCarry,
+    z: Float[Array, "*batch G"],
+    *,
+    product: Callable[..., Array] = matmul,
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """One step; the activated gates are kept."""
-    a = gates(plus(z, w.b) + matmul(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
+    a = gates(plus(z, w.b) + product(start.h, w.w_hh, w.w_hh.dtype, z.dtype))
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = f * start.c.astype(a.dtype) + i * g
     return LSTMCarry(o * jnp.tanh(c), c), ((a,),)
@@ -38,7 +44,14 @@ def backward(
 ) -> tuple[LSTMCarry, tuple[Columns, ...]]:
     """Cotangents of the pre-activations, and what reaches the old cell state."""
     del w
-    i, f, g, o = jnp.split(kept[0], 4, axis=-1)
+    return backward_by_gate(jnp.split(kept[0], 4, axis=-1), start, dcarry)
+
+
+def backward_by_gate(
+    gates: Sequence[Array], start: LSTMCarry, dcarry: LSTMCarry
+) -> tuple[LSTMCarry, tuple[Columns, ...]]:
+    """The same of gates that stand apart; of `start`, c alone is read."""
+    i, f, g, o = gates
     old = start.c.astype(f.dtype)
     tanh_c = jnp.tanh(f * old + i * g)
     dc = dcarry.c + dcarry.h * o * (1 - tanh_c * tanh_c)

@@ -18,11 +18,12 @@ from rnnjax.methods.fused.sequence import run_at_once
 class Fused:
     """Run the whole sequence as one function with a gradient of its own.
 
-    For the plain LSTM, GRU (both resets) and Elman cell. Inputs are projected outside the loop,
-    a step has one product (two in a GRU that resets before it), activated gates are kept in the
-    place of the projected inputs, and the gradients of weights and inputs are single products
-    after the backward loop. On CPU, with `lengths` or a mask, rows are sorted inside, so that
-    most of the padding is skipped. Numbers are those of `Scan`, up to the order of summation.
+    For the plain LSTM, GRU (both resets) and Elman cell, and for the LSTM and GRU of heads. Inputs
+    are projected outside the loop, a step has one product (two in a GRU that resets before it),
+    activated gates are kept in the place of the projected inputs, and the gradients of weights and
+    inputs are single products after the backward loop. On CPU, with `lengths` or a mask, rows are
+    sorted inside, so that most of the padding is skipped. Numbers are those of `Scan`, up to the
+    order of summation.
 
     First derivatives in reverse mode only: forward mode and second derivatives raise a
     TypeError, and `Scan` serves them.

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 
 from rnnjax._typing import PyTree
+from rnnjax.cells.elman import ElmanForm
 from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused import Fused
@@ -40,6 +41,8 @@ class Native:
         if reason is not None:
             return reason
         if kind_of(call.cell.form) is None:
+            if not isinstance(call.cell.form, ElmanForm):
+                return "it knows no cells with heads"
             return "of Elman cells it knows those with jnp.tanh and jax.nn.relu"
         others = sorted({str(dtype) for dtype in frozenset().union(*dtypes_of(call))} - {"float32"})
         return f"it computes in float32, and here is {others[0]}" if others else None

@@ -10,10 +10,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from rnnjax._typing import Array
-from rnnjax.methods.manual import result_like, vary, varying_axes
-from rnnjax.methods.partition import over_rows
+from rnnjax.methods.manual import result_like
+from rnnjax.methods.pallas.call import on_each_device, on_platform, sizes_of
+from rnnjax.methods.pallas.steps import KernelCell
 from rnnjax.methods.tpu.layout import VMEM, Layout, layout_of, networks_that_fit
-from rnnjax.methods.tpu.steps import KernelCell
 
 # What runs kernels where there is no TPU, as `pallas_call` takes it.
 INTERPRETER: Any = True
@@ -37,7 +37,6 @@ class Kernel(NamedTuple):
     def call(self, networks: list[Any], taken: Any, made: Any, dtypes: Any) -> list[Any]:
         """Run all networks, as many together as the chip holds weights of.
 
-        Where rows stand on several devices, each device runs its own.
         `taken` and `made` are the axes of what it reads and writes of one network, `dtypes` those
         of what it writes.
         """
@@ -49,15 +48,7 @@ class Kernel(NamedTuple):
                 for part in (slice(together), slice(together, None))
             )
             return [*first, *rest]
-        absent = lambda x: x is None
-        present = lambda x, axes: None if x is None else axes
-        taken = [jax.tree.map(present, network, taken, is_leaf=absent) for network in networks]
-        made, dtypes = [made] * len(networks), [dtypes] * len(networks)
-        operands, structure = jax.tree.flatten(networks)
-        operands = vary(operands, varying_axes(operands))
-        run = functools.partial(self.run_here, structure, taken, made, dtypes)
-        out = over_rows(run, jax.tree.leaves(taken), jax.tree.leaves(made))(*operands)
-        return jax.tree.unflatten(jax.tree.structure(made), out)
+        return on_each_device(self.run_here, networks, taken, made, dtypes)
 
     def run_here(
         self, structure: Any, taken: Any, made: Any, dtypes: Any, *operands: Array
@@ -101,9 +92,7 @@ class Kernel(NamedTuple):
 
     def layout(self, operands: Sequence[Array], axes: Sequence[str]) -> Layout:
         """How arrays of these axes are cut."""
-        sizes: dict[str, int] = {}
-        for array, names in zip(operands, axes, strict=True):
-            sizes |= dict(zip(names.split(), array.shape, strict=True))
+        sizes = sizes_of(operands, axes)
         dtype = next(a.dtype for a, names in zip(operands, axes, strict=True) if names in WEIGHTS)
         return layout_of(self.cell, (sizes["t"], sizes["b"], sizes["h"]), dtype, self.reverse)
 
@@ -121,11 +110,7 @@ class Kernel(NamedTuple):
 
 def where_lowered(run: Callable[..., Any], operands: Sequence[Array]) -> Any:
     """A `pallas_call` without its operands, and these: on TPU a kernel, elsewhere interpreted."""
-    # For which platform this is compiled is known at lowering. JAX's interpreter does not know
-    # of values that vary over a mesh; there `why_not` has seen that this is a TPU.
-    if varying_axes(operands):
-        return run()(*operands)
-    return jax.lax.platform_dependent(*operands, tpu=run(), default=run(interpret=INTERPRETER))
+    return on_platform("tpu", run(), run(interpret=INTERPRETER), operands)
 
 
 def spec(layout: Layout, axes: str, network: int) -> pl.BlockSpec:

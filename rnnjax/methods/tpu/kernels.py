@@ -4,7 +4,7 @@ A step of the grid runs some steps of all networks of a call: their products do 
 other. Weights are fetched once, and what steps read and write comes and goes while others run.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,58 +13,9 @@ from jax.experimental import pallas as pl
 from rnnjax._typing import PyTree
 from rnnjax.methods.base import keep, zeros_like
 from rnnjax.methods.fused.equations import Columns
+from rnnjax.methods.pallas.arrays import Backward, Cotangents, Forward, Written, told
+from rnnjax.methods.pallas.steps import KernelCell
 from rnnjax.methods.tpu.layout import Steps
-from rnnjax.methods.tpu.steps import KernelCell
-
-VALID, RESTART = 1, 2  # bits of flags
-
-
-class Forward(NamedTuple):
-    """What the forward kernel reads of a network; leaves are None where there is nothing.
-
-    Attributes:
-        zs: projected inputs with their bias, `(T, B, gates H)`, float32.
-        w_hh: `(H, gates H)`.
-        b_hn: `(1, H)` of a GRU.
-        flags: `(T, B, 1)` of bits.
-        carry: `(B, H)`, where rows begin.
-        fresh: the same for restarts.
-    """
-
-    zs: Any
-    w_hh: Any
-    b_hn: Any
-    flags: Any
-    carry: Any
-    fresh: Any
-
-
-class Written(NamedTuple):
-    """What it writes: outputs, the final carry, and for the way back columns and starts."""
-
-    ys: Any
-    carry: Any
-    columns: Any
-    starts: Any
-
-
-class Backward(NamedTuple):
-    """What the backward kernel reads; `w_hh` is transposed."""
-
-    columns: Any
-    starts: Any
-    dys: Any
-    w_hh: Any
-    flags: Any
-    dcarry: Any
-
-
-class Cotangents(NamedTuple):
-    """What it writes: deltas in the place of columns, and what reaches the beginnings."""
-
-    deltas: Any
-    dcarry: Any
-    dfresh: Any
 
 
 def run_steps(
@@ -108,12 +59,10 @@ def write_columns(refs: tuple[Any, ...], t: Any, columns: tuple[Columns, ...]) -
             ref[t, :, part * width : (part + 1) * width] = value
 
 
-def told(flags: Any, t: Any) -> tuple[Any, Any]:
-    """Which rows count at a step, and which restart; None where there are no flags."""
-    if flags is None:
-        return None, None
-    bits = flags[t]
-    return (bits & VALID) != 0, (bits & RESTART) != 0
+def cut(x: Any, parts: int) -> list[Any]:
+    """Parts of the last axis, which is a multiple of 128 for each."""
+    width = x.shape[-1] // parts
+    return [x[:, part * width : (part + 1) * width] for part in range(parts)]
 
 
 def product(x: Any, w: Any) -> Any:
@@ -129,12 +78,13 @@ def forward_kernel(
     def step(n: int, t: Any) -> None:
         network, own = networks[n], out[n]
         old = start = read(carries[n])
-        valid, restart = told(network.flags, t)
+        valid, restart = told(None if network.flags is None else network.flags[t])
         if network.fresh is not None:
             start = keep(restart, read(network.fresh), start)
         s = product(start.h, network.w_hh)
         b_hn = None if network.b_hn is None else network.b_hn[...]
-        new, kept = cell.forward(s, network.zs[t], start, b_hn)
+        s, x = cut(s, cell.gates), cut(network.zs[t], cell.gates)
+        new, kept = cell.forward(s, x, start, b_hn)
         if own.columns is not None:
             write_columns(own.columns, t, kept)
             write(jax.tree.map(lambda ref: ref.at[t], own.starts), start)
@@ -163,16 +113,14 @@ def backward_kernel(
         network, own = networks[n], out[n]
         later = read(carries[n])
         dnew = later._replace(h=later.h + network.dys[t].astype(later.h.dtype))
-        valid, restart = told(network.flags, t)
+        valid, restart = told(None if network.flags is None else network.flags[t])
         if valid is not None:
             dnew = keep(valid, dnew, zeros_like(dnew))
-        kept = tuple(ref[t] for ref in network.columns)
+        gates, *others = (ref[t] for ref in network.columns)
         start = jax.tree.map(lambda ref: ref[t], network.starts)
-        dstart, deltas = cell.equations.backward(None, kept, start, dnew)
+        dstart, deltas = cell.backward(cut(gates, cell.gates), others, start, dnew)
         write_columns(own.deltas, t, deltas)
-        # The last buffer's part stands for that of the first one in the recurrent product.
-        *gates, last = deltas[0]
-        operand = jnp.concatenate([*gates, *(deltas[1] if cell.others else (last,))], axis=-1)
+        operand = jnp.concatenate(cell.operand(deltas), axis=-1)
         dstart = dstart._replace(h=dstart.h + product(operand, network.w_hh))
         if own.dfresh is not None:
             nothing = zeros_like(dstart)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import Array
-from rnnjax.methods.tpu.steps import KernelCell
+from rnnjax.methods.pallas.steps import KernelCell
 
 LANES = 128  # of a register
 SUBLANE_BYTES = 32  # of a column of a register's rows

@@ -10,8 +10,8 @@ from rnnjax.methods.base import Call
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
 from rnnjax.methods.linear.steps import run_linear
+from rnnjax.methods.pallas.steps import has_heads, kernel_cell
 from rnnjax.methods.tpu.layout import why_not_fit
-from rnnjax.methods.tpu.steps import kernel_cell
 
 ABOVE_FLOAT32 = {"float64", "complex128"}
 
@@ -49,7 +49,8 @@ class PallasTPU:
 
     def why_not(self, call: Call) -> str | None:
         """Another cell or dtype, or weights that the chip does not hold."""
-        cell, linear = kernel_cell(call.cell.form), isinstance(call.cell.form, LinearForm)
+        linear = isinstance(call.cell.form, LinearForm)
+        cell = None if has_heads(call.cell.form) else kernel_cell(call.cell.form)
         if cell is None and not linear:
             return (
                 "it knows the plain LSTM and the GRU that resets after the product, and cells that "

@@ -1,0 +1,207 @@
+"""The kernels for GPU, run by an interpreter, are the scan."""
+
+import functools
+from typing import NamedTuple
+
+import compare
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from jax.experimental.pallas import triton
+from jax.sharding import AxisType, NamedSharding
+
+import rnnjax
+from rnnjax.methods.fused import gradient, loops
+from rnnjax.methods.gpu import layout
+from rnnjax.methods.pallas import steps
+
+ONE = rnnjax.PallasGPU()
+SEVERAL = rnnjax.PallasGPU(multiprocessors=8)
+
+
+class Case(NamedTuple):
+    """What is run, by which method; `room` are bytes of weights that one multiprocessor holds."""
+
+    cell: rnnjax.Cell
+    options: dict
+    sizes: tuple[int, int, int] = (7, 3, 4)  # T, B, D
+    both: bool = False
+    reverse: bool = False
+    close: dict = {}
+    method: rnnjax.PallasGPU = ONE
+    room: int = layout.ROOM
+
+
+def lengths(*values):
+    return {"lengths": np.array(values, np.int32)}
+
+
+def holes(num_steps, batch):
+    draw = np.random.default_rng(0)
+    shape = num_steps, batch
+    return {"mask": draw.random(shape) < 0.6, "resets": draw.random(shape) < 0.3}
+
+
+HALF = {"rtol": 2e-2, "atol": 2e-2}
+ROUGH = {"rtol": 5e-2, "atol": 5e-2}  # the same of long sums
+WIDE = {"atol": 2e-4}  # sums of many terms
+SHARED = {"method": SEVERAL, "room": 9 * layout.KIB}  # so that a head's units need several programs
+# A tile, a head, a network and a slice at a time, and several; whole ones, and the last one cut.
+CASES = {
+    "lstm": Case(rnnjax.lstm(5), {}),
+    "lstm, of the chip's sizes": Case(rnnjax.lstm(32), {}, (4, 16, 8), close=WIDE),
+    "lstm, lengths": Case(rnnjax.lstm(5), lengths(7, 0, 3)),
+    "lstm, tiles, holes": Case(rnnjax.lstm(5), holes(4, 20), (4, 20, 3)),
+    "lstm, both ways": Case(rnnjax.lstm(5), lengths(7, 0, 3), both=True),
+    "lstm, one row, resets": Case(rnnjax.lstm(5), holes(7, 1), (7, 1, 3), reverse=True),
+    "lstm, one step": Case(rnnjax.lstm(20), {}, (1, 3, 4), close=WIDE),
+    "lstm, no bias": Case(rnnjax.lstm(5, bias=False), lengths(7, 0, 3)),
+    "lstm, bfloat16": Case(rnnjax.lstm(5, dtype=jnp.bfloat16), lengths(7, 0, 3), close=HALF),
+    "gru": Case(rnnjax.gru(5), {}, reverse=True),
+    "gru, tiles, lengths": Case(
+        rnnjax.gru(5), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3)
+    ),
+    "gru, both ways, holes": Case(rnnjax.gru(5), holes(6, 3), (6, 3, 4), both=True),
+    "gru, no bias": Case(rnnjax.gru(5, bias=False), lengths(7, 0, 3)),
+    "gru, bfloat16": Case(rnnjax.gru(5, dtype=jnp.bfloat16), {}, close=HALF),
+    "lstm, 2 heads, holes": Case(rnnjax.multihead_lstm(10, num_heads=2), holes(7, 3)),
+    "lstm, 3 heads, bfloat16": Case(
+        rnnjax.multihead_lstm(15, num_heads=3, dtype=jnp.bfloat16), {}, close=HALF
+    ),
+    "gru, 2 heads, lengths": Case(rnnjax.multihead_gru(10, num_heads=2), lengths(7, 0, 3)),
+    "gru, 2 heads, both ways": Case(rnnjax.multihead_gru(10, num_heads=2), {}, both=True),
+    "gru, 2 heads, slices": Case(
+        rnnjax.multihead_gru(40, num_heads=2), holes(7, 3), close=WIDE, **SHARED
+    ),
+    "lstm, slices": Case(rnnjax.lstm(20), {}, close=WIDE, **SHARED),
+    "lstm, slices, lengths, tiles": Case(
+        rnnjax.lstm(18), {"lengths": np.arange(20, dtype=np.int32) % 8}, (7, 20, 3), **SHARED
+    ),
+    "lstm, slices, both ways, holes": Case(
+        rnnjax.lstm(20), holes(6, 3), (6, 3, 4), both=True, **SHARED
+    ),
+    "lstm, slices, waves": Case(rnnjax.lstm(18), holes(3, 300), (3, 300, 3), close=WIDE, **SHARED),
+    "gru, slices, holes, reverse": Case(
+        rnnjax.gru(20), holes(7, 3), reverse=True, close=WIDE, **SHARED
+    ),
+    "gru, slices, bfloat16": Case(
+        rnnjax.gru(40, dtype=jnp.bfloat16), lengths(7, 0, 3), close=ROUGH, **SHARED
+    ),
+}
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Set what a multiprocessor holds, with no program of another at hand."""
+
+    def set_room(size):
+        monkeypatch.setattr(layout, "room", lambda: size)
+        jax.clear_caches()
+
+    yield set_room
+    jax.clear_caches()
+
+
+def runs(case):
+    """The function of a method, and where it is evaluated."""
+    num_steps, batch, features = case.sizes
+    layer = rnnjax.bidirectional(case.cell) if case.both else rnnjax.recurrent(case.cell)
+    params = registry.randomise(layer.init(jax.random.key(0), features), 1)
+    xs = registry.inputs(num_steps, batch, features)
+    carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
+    if case.reverse:
+        apply = functools.partial(rnnjax.unroll, case.cell, reverse=True)
+    else:
+        apply = layer.apply
+
+    def run(method, params, xs, carry):
+        return apply(params, xs, carry, **case.options, method=method)
+
+    return run, (params, xs, carry)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernels_are_the_scan(name, room):
+    case = CASES[name]
+    room(case.room)
+    run, point = runs(case)
+    scan, kernel = (functools.partial(run, m) for m in (rnnjax.Scan(), case.method))
+    wanted = compare.graded(scan)(*point)
+    compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
+    inferred = jax.jit(kernel)(*point)  # without what gradients need
+    compare.assert_close(inferred, wanted[0], **case.close)
+
+
+@pytest.mark.parametrize("name", ["lstm, both ways", "gru, tiles, lengths"])
+def test_the_loop_that_hands_over_and_waits_is_the_scan_where_a_program_is_alone(name, monkeypatch):
+    """It waits for itself, which an interpreter can."""
+    case = CASES[name]
+    run, point = runs(case)
+    wanted = compare.graded(functools.partial(run, rnnjax.Scan()))(*point)
+    jax.clear_caches()
+    monkeypatch.setattr(layout.Layout, "exchanges", True)
+    monkeypatch.setattr(triton, "debug_barrier", lambda: None)
+    counted = []
+
+    def add(ref, at, value):
+        """An interpreter's own knows no constants."""
+        counted.append(value)
+        old = ref[at]
+        ref[at] = old + value
+        return old
+
+    monkeypatch.setattr(triton, "atomic_add", add)
+    got = compare.graded(functools.partial(run, ONE))(*point)
+    compare.assert_close(got, wanted)
+    assert set(counted) == {0, 1}  # it came, and it looked who had
+    jax.clear_caches()
+
+
+def test_slices_come_in_waves_where_rows_are_many(room):
+    room(CASES["lstm, slices, waves"].room)
+    cut = layout.layout_of(steps.LSTM, (3, 300, 1, 18), jnp.float32, (False,), 8)
+    assert (cut.slices, cut.tiles, cut.waves) == (2, 4, 3)
+
+
+@pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
+@pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
+def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
+    params = registry.random_params(cell, 4)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
+    xs = place(registry.inputs(4, 16, 4), jax.P(None, "data"))
+    lengths = place(jnp.arange(16, dtype=jnp.int32) % 5, jax.P("data"))
+
+    def loss(params, xs, method):
+        ys = rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
+        return (ys**2).sum(), ys
+
+    graded = jax.jit(jax.grad(loss, argument, has_aux=True), static_argnums=2)
+    assert "all-gather" not in graded.lower(params, xs, ONE).compile().as_text()
+    compare.assert_close(*(graded(params, xs, method) for method in (ONE, rnnjax.Scan())))
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
+@pytest.mark.parametrize("axes", [(None, 1, None), (0, None, None), (0, 1, 0)], ids=str)
+@pytest.mark.parametrize("name", ["gru, 2 heads, lengths", "lstm, slices"])
+def test_vmap_over_sequences_and_networks(name, axes, cpu, room, monkeypatch):
+    case = CASES[name]
+    room(case.room)
+    for module in (gradient, loops):
+        monkeypatch.setattr(module, "on_cpu", lambda: cpu)
+    run, (params, xs, carry) = runs(case)
+
+    def several(tree, axis):
+        if axis is None:
+            return tree
+        both = (registry.randomise(tree, seed) for seed in (3, 4))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
+
+    point = list(map(several, (params, xs, carry), axes))
+    both = [
+        compare.graded(jax.vmap(functools.partial(run, method), in_axes=axes))(*point)
+        for method in (case.method, rnnjax.Scan())
+    ]
+    compare.assert_close(*both, **case.close)
