@@ -17,6 +17,7 @@ from rnnjax.methods.tpu.layout import Steps
 from rnnjax.methods.tpu.steps import KernelCell
 
 VALID, RESTART = 1, 2  # bits of flags
+UNROLLED = 2  # steps: weights of the next one are pushed while this one's gates are computed
 
 
 class Forward(NamedTuple):
@@ -86,7 +87,7 @@ def run_steps(
             for network in group:
                 step(network, count - 1 - n if steps.reverse[network] else n)
 
-        jax.lax.fori_loop(0, count, body, None)
+        jax.lax.fori_loop(0, count, body, None, unroll=UNROLLED if steps.even else 1)
     pl.when(place == steps.blocks - 1)(lambda: write(ends, read(carries)))
 
 
