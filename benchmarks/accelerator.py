@@ -122,7 +122,7 @@ def compared(programs: dict[str, Program], dtype: str) -> dict[str, str]:
         off = distance(program.result(), wanted)
         if not off < allowed:
             wrong[name] = f"differs from {REFERENCE} by {off:.1e}"
-            if name in contenders.METHODS:
+            if name in contenders.methods():
                 raise SystemExit(f"{name} {wrong[name]}, where {allowed:g} is allowed")
     return wrong
 
@@ -175,7 +175,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> tuple[list[s
         time.monotonic(),
         contenders.copy_bandwidth(2**24 if options.quick else 2**28),
     )
-    names = [*contenders.METHODS, FLAX, TORCH]
+    names = [*contenders.methods(), FLAX, TORCH]
     names += [f"limit: {kind}" for kind in ("products in a chain", "products at once", "memory")]
     head = ["cell", "dtype", "B", "H", "mode", *names]
     rows = [f"| {' | '.join(head)} |", "| --- | --- | ---: | ---: | --- |" + " ---: |" * len(names)]

@@ -12,14 +12,21 @@ import numpy as np
 
 import rnnjax
 
-OURS = {  # a method is asked for by its class; what this rnnjax does not have is left out
-    name: getattr(rnnjax, name)
-    for name in ("Cudnn", "PallasGPU", "PallasTPU", "Fused")
-    if hasattr(rnnjax, name)
-}
+KERNELS = {
+    "Cudnn": "gpu",
+    "PallasGPU": "gpu",
+    "PallasTPU": "tpu",
+}  # and where they are no simulation
 SCANS = {"Scan()": rnnjax.Scan(), "Scan(unroll=8)": rnnjax.Scan(unroll=8)}
-METHODS = {f"{name}()": method() for name, method in OURS.items()} | SCANS
 REFERENCE, FLAX, TORCH = "Scan()", "Flax scan", "PyTorch"
+
+
+def methods() -> dict[str, rnnjax.Method]:
+    """Those for this platform; on a CPU all, to see that they work."""
+    here = jax.default_backend()
+    kernels = [name for name, where in KERNELS.items() if here in (where, "cpu")]
+    there = [name for name in kernels if hasattr(rnnjax, name)]
+    return {f"{name}()": getattr(rnnjax, name)() for name in (*there, "Fused")} | SCANS
 
 
 class Task(NamedTuple):
@@ -172,7 +179,7 @@ def pytorch(asked: Task) -> Program:
 def contenders(asked: Task, *, anywhere: bool) -> dict[str, Callable[[], Program]]:
     """What builds each; `anywhere` takes PyTorch without CUDA as well."""
     found: dict[str, Callable[[], Program]] = {
-        name: functools.partial(ours, method, asked) for name, method in METHODS.items()
+        name: functools.partial(ours, method, asked) for name, method in methods().items()
     }
     if importlib.util.find_spec("flax"):
         found[FLAX] = functools.partial(flax, asked)
