@@ -81,6 +81,7 @@ bench-smoke: $(VENV)/.bench
 	$(BIN)/python benchmarks/chunkwise.py --quick
 	$(BIN)/python benchmarks/memory.py --quick
 	$(BIN)/python benchmarks/fit_overhead.py --quick
+	$(BIN)/python benchmarks/accelerator.py --quick --anyway --rounds 1
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

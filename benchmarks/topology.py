@@ -4,6 +4,7 @@ Needs libtpu (`pip install -e .[tpu]`), which reads its options when it first co
 before that. Bundles are instructions of the final schedule, one a cycle without waiting.
 """
 
+import collections
 import os
 import pathlib
 import re
@@ -25,26 +26,41 @@ jax.config.update("jax_platforms", "cpu")  # there is no TPU to be looked for
 
 
 class Generation(NamedTuple):
-    """A topology that libtpu knows, and the matrix units of a core: how many, and how wide."""
+    """A topology that libtpu knows, and the matrix units of a core as its compiler counts them.
+
+    Attributes:
+        topology: its name.
+        units: how many.
+        width: rows and columns of weights that one holds.
+        rows: that a unit multiplies in a cycle.
+        latency: cycles from a product's last operands to its first results.
+    """
 
     topology: str
     units: int
     width: int
+    rows: int
+    latency: int
 
-    def passes(self, rows: int, columns: int) -> float:
-        """How often each unit is filled with weights, for a matrix of this shape."""
-        return -(-rows // self.width) * -(-columns // self.width) / self.units
+    def floor(self, batch: int, rows: int, columns: int) -> float:
+        """Cycles in which the units are busy with `(batch, rows) @ (rows, columns)`.
+
+        Weights are filled in while those before them are multiplied with.
+        """
+        passes = -(-rows // self.width) * -(-columns // self.width) / self.units
+        return passes * max(batch / self.rows, min(rows, self.width) / FILLED)
 
 
+FILLED = 4  # rows of weights a cycle
+# From the compiler's own critical paths (`*-critical-path.txt` in its dump), and the same in the
+# schedules of XLA's products of matrices: (16, 1024) @ (1024, 4096) and (1024, 256) @ (256, 1024).
 GENERATIONS = {
-    "v5e": Generation("v5e:2x2", 4, 128),
-    "v5p": Generation("v5p:2x2x1", 4, 128),
-    "v6e": Generation("v6e:2x2", 2, 256),
-    "tpu7x": Generation("tpu7x:2x2x1", 2, 256),
+    "v5e": Generation("v5e:2x2", 4, 128, 1, 131),
+    "v6e": Generation("v6e:2x2", 2, 256, 2, 192),
 }
 
 BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2}:)?\s*:?\s*(>*)\s*\{")
-MATRIX_UNIT = re.compile(r"(vmatpush|vmatmul)\S*mxu(\d)")
+MATRIX_UNIT = re.compile(r"(vmatpush|vmatmul|vpop)(\S*)mxu(\d)")
 
 
 class Schedule(NamedTuple):
@@ -54,13 +70,13 @@ class Schedule(NamedTuple):
         name: of the kernel.
         total: bundles of all of it, each loop counted once.
         step: bundles of its innermost loop, which is a step in time.
-        pushing: bundles of it in which the busiest matrix unit takes weights.
+        cycles: of that loop, where results of the matrix units are waited for.
     """
 
     name: str
     total: int
     step: int
-    pushing: int
+    cycles: int
 
 
 def device_of(generation: str) -> Any:
@@ -78,19 +94,19 @@ def like(tree: Any, device: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def compiled(function: Any, *arguments: Any) -> tuple[Any, list[Schedule]]:
+def compiled(generation: Generation, function: Any, *arguments: Any) -> tuple[Any, list[Schedule]]:
     """A program, and the schedules of its Pallas kernels."""
     before = set(DUMP.iterdir())
     program = jax.jit(function).lower(*arguments).compile()
     new = sorted(set(DUMP.iterdir()) - before)
     files = [f for f in new if f.name.endswith("-final_bundles.txt") and "kernel" in f.name]
-    schedules = [schedule_of(f) for f in files if "analysis" not in f.name]
+    schedules = [schedule_of(f, generation) for f in files if "analysis" not in f.name]
     for file in new:  # some are large
         file.unlink()
     return program, schedules
 
 
-def schedule_of(file: pathlib.Path) -> Schedule:
+def schedule_of(file: pathlib.Path, generation: Generation) -> Schedule:
     """Read a final schedule; its deepest loop is that over steps."""
     bundles = []
     for line in file.read_text().splitlines():
@@ -99,18 +115,36 @@ def schedule_of(file: pathlib.Path) -> Schedule:
     depth = max(depth for depth, _ in bundles)
     step = [work for at, work in bundles if at == depth]
     name = re.sub(r"^\d+-|\.\d+-\d+-final_bundles.txt$", "", file.name)
-    return Schedule(name, len(bundles), len(step), pushing(step))
+    return Schedule(name, len(bundles), len(step), waiting(step, generation))
 
 
-def pushing(step: list[list[tuple[str, str]]]) -> int:
-    """Bundles in which the busiest matrix unit takes weights, as near together as any two are."""
-    places: dict[str, list[int]] = {}
-    for place, work in enumerate(step):
-        for kind, unit in work:
-            if kind == "vmatpush":
-                places.setdefault(unit, []).append(place)
-    apart = [b - a for at in places.values() for a, b in zip(at, at[1:], strict=False) if b > a]
-    return max(map(len, places.values()), default=0) * min(apart, default=1)
+def waiting(step: list[list[tuple[str, str, str]]], generation: Generation) -> int:
+    """Cycles of a loop's body, where a bundle waits for what it pops or pushes; in steady state."""
+    kinds = [kind for work in step for kind, _, _ in work]
+    pops = kinds.count("vpop") // max(1, kinds.count("vmatmul"))
+    now, free, filled = 0.0, dict[str, float](), dict[str, float]()
+    results = dict[str, collections.deque[float]]()
+    begins = []
+    for _ in range(3):  # the second one begins as all do
+        begins.append(now)
+        for work in step:
+            now += 1
+            for kind, _, unit in work:
+                if kind == "vmatpush":
+                    now = max(now, filled.get(unit, 0))
+                if kind == "vpop" and results.get(unit):
+                    now = max(now, results[unit].popleft())
+            for kind, dtype, unit in work:
+                rows = 16 if "bf16" in dtype else 8  # of a register
+                if kind == "vmatpush":
+                    filled[unit] = now + rows / FILLED
+                if kind == "vmatmul":
+                    begin = max(now, free.get(unit, 0))
+                    free[unit] = begin + rows / generation.rows
+                    first, took = begin + generation.latency, free[unit] - begin
+                    ready = (first + n * took / pops for n in range(pops))
+                    results.setdefault(unit, collections.deque()).extend(ready)
+    return round(begins[2] - begins[1])
 
 
 def cycles_a_step(program: Any) -> list[int]:

@@ -3,12 +3,14 @@
     python benchmarks/tpu_schedule.py [--quick] [--out DIR]
 
 Programs are compiled for a generation of TPU on this machine. Of our kernels, `bundles` are those
-of the final schedule's loop over time, one a cycle where nothing waits; `forward` keeps what a
-gradient needs. Of the scan, `cycles` are the compiler's estimates of what stands in its loop.
-`floor` is what the matrix units alone need: passes of weights through each of them, times the
-rows, one a cycle; or, if that is more, the pushes of weights in this schedule as near together as
-any two of them are. Nothing was run: waiting for memory, the clock and other users are not in
-these figures. T = 16, D = 128.
+of the final schedule's loop over time, a step of it, one a cycle where nothing waits; `forward`
+keeps what a gradient needs. `waiting` are its cycles where a bundle stands until the matrix unit
+has what it asks for: results come 131 cycles after their operands on v5e and 192 on v6e, by the
+compiler's own critical path. Of the scan, `cycles` are the compiler's estimates of what stands in
+its loop. `floor` is what the matrix units alone need: passes of weights through each of them,
+times the rows, of which one a cycle is multiplied on v5e and two on v6e; or, if that is more, the
+cycles in which a pass's weights are filled in, four rows each. Nothing was run: waiting for memory,
+the clock and other users are not in these figures. T = 16, D = 128.
 """
 
 import functools
@@ -21,6 +23,7 @@ import jax.numpy as jnp
 import rnnjax
 import topology
 import turns
+from rnnjax.methods.tpu.kernels import UNROLLED
 
 SIZES = ((8, 128), (32, 256), (64, 512), (64, 1024))  # B, H
 DTYPES = ("float32", "bfloat16")
@@ -50,21 +53,29 @@ def row(name: str, size: tuple[int, int], dtype: str, generation: str) -> str:
     init = functools.partial(cell.init, in_features=FEATURES)
     params = topology.like(jax.eval_shape(init, jax.random.key(0)), device)
     xs = topology.like(jax.ShapeDtypeStruct((STEPS, batch, FEATURES), dtype), device)
-    inferred, _ = topology.compiled(forward(cell, rnnjax.Scan()), params, xs)
-    trained, _ = topology.compiled(gradient(cell, rnnjax.Scan()), params, xs)
+    chip = topology.GENERATIONS[generation]
+    inferred, _ = topology.compiled(chip, forward(cell, rnnjax.Scan()), params, xs)
+    trained, _ = topology.compiled(chip, gradient(cell, rnnjax.Scan()), params, xs)
     (inferring,), training = map(topology.cycles_a_step, (inferred, trained))
     scan = (inferring, *training)
-    _, infer = topology.compiled(forward(cell, rnnjax.PallasTPU()), params, xs)
-    _, kernels = topology.compiled(gradient(cell, rnnjax.PallasTPU()), params, xs)
+    _, infer = topology.compiled(chip, forward(cell, rnnjax.PallasTPU()), params, xs)
+    _, kernels = topology.compiled(chip, gradient(cell, rnnjax.PallasTPU()), params, xs)
     by_name = {kernel.name: kernel for kernel in kernels}
     ahead, back = (by_name[f"{way}_kernel"] for way in ("forward", "backward"))
-    steps = infer[0].step, ahead.step, back.step
-    passes = topology.GENERATIONS[generation].passes(hidden, params.w_hh.shape[1])
-    floor = round(max(passes * batch, infer[0].pushing))
+    loops = infer[0], ahead, back
+    steps, waiting = (
+        [round(n / UNROLLED) for n in part] for part in zip(*map(lengths, loops), strict=True)
+    )
+    floor = round(chip.floor(batch, *params.w_hh.shape))
     cells = [generation, name, dtype, batch, hidden, *(f"{n:,}" for n in (*scan, *steps))]
     cells += [f"{ours / theirs:.3f}" for ours, theirs in zip(steps, scan, strict=True)]
-    cells += [f"{floor:,}", *(f"{n / floor:.2f}" for n in steps)]
+    cells += [f"{floor:,}", *(f"{n / floor:.2f}" for n in steps), *(f"{n:,}" for n in waiting)]
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def lengths(schedule: topology.Schedule) -> tuple[int, int]:
+    """Of its loop: bundles, and cycles with waiting."""
+    return schedule.step, schedule.cycles
 
 
 HEAD = [
@@ -72,8 +83,9 @@ HEAD = [
     "libtpu {libtpu}; nothing was run. `benchmarks/tpu_schedule.py` says what each column is.",
     "| TPU | cell | dtype | B | H | scan, cycles: infer | forward | backward "
     "| kernel, bundles: infer | forward | backward | kernel over scan: infer | forward | backward "
-    "| floor | kernel over floor: infer | forward | backward |",
-    "| --- | --- | --- |" + " ---: |" * 15,
+    "| floor | kernel over floor: infer | forward | backward "
+    "| kernel, waiting: infer | forward | backward |",
+    "| --- | --- | --- |" + " ---: |" * 18,
 ]
 
 

@@ -17,6 +17,8 @@ from rnnjax.methods.pallas.arrays import Backward, Cotangents, Forward, Written,
 from rnnjax.methods.pallas.steps import KernelCell
 from rnnjax.methods.tpu.layout import Steps
 
+UNROLLED = 2  # steps: weights of the next one are pushed while this one's gates are computed
+
 
 def run_steps(
     steps: Steps, step: Any, begins: list[PyTree], carries: list[PyTree], ends: list[PyTree]
@@ -37,7 +39,7 @@ def run_steps(
             for network in group:
                 step(network, count - 1 - n if steps.reverse[network] else n)
 
-        jax.lax.fori_loop(0, count, body, None)
+        jax.lax.fori_loop(0, count, body, None, unroll=UNROLLED if steps.even else 1)
     pl.when(place == steps.blocks - 1)(lambda: write(ends, read(carries)))
 
 
