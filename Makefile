@@ -1,6 +1,7 @@
 # Everything happens in a virtual environment of its own; nothing else on the machine is touched.
 PYTHON ?= python3
 VENV ?= .venv
+KERNELS ?= .venv-kernels
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NATIVE := native/kernels.cc native/ffi.cc $(wildcard native/*.h)
@@ -45,16 +46,15 @@ production: $(VENV)/.test
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 
-# In an environment of its own, since libtpu is large. No TPU is looked for.
+# In an environment of their own, since libtpu and CUDA's plugin are large; no device is looked for.
 tpu:
-	$(MAKE) VENV=.venv-tpu .venv-tpu/.test .venv-tpu/.tpu
+	$(MAKE) VENV=$(KERNELS) $(KERNELS)/.test $(KERNELS)/.tpu
 	TPU_SKIP_MDS_QUERY=1 ALLOW_MULTIPLE_LIBTPU_LOAD=1 JAX_PLATFORMS=cpu \
-	  .venv-tpu/bin/python -m pytest -n 2 tests/tpu
+	  $(KERNELS)/bin/python -m pytest -n 2 tests/tpu
 
-# In an environment of its own, without a GPU: CUDA's plugin is large.
 gpu:
-	$(MAKE) VENV=.venv-gpu .venv-gpu/.test .venv-gpu/.gpu
-	JAX_PLATFORMS=cpu .venv-gpu/bin/python -m pytest tests/gpu
+	$(MAKE) VENV=$(KERNELS) $(KERNELS)/.test $(KERNELS)/.gpu
+	JAX_PLATFORMS=cpu $(KERNELS)/bin/python -m pytest -n 2 tests/gpu
 
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers

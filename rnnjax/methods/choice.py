@@ -123,6 +123,8 @@ def not_worth(call: Call) -> dict[str, str]:
 
 def per_platform(chosen: Method, able: list[Method]) -> Method:
     """The method for this machine, and those for platforms that a program may be lowered for."""
+    if isinstance(chosen, Cudnn):
+        return chosen  # it has a plain scan for other platforms, and bears `vmap` better alone
     here = PLATFORMS.get(jax.default_backend(), ())
     elsewhere = {}
     for method in able:

@@ -324,6 +324,18 @@ def refused(function, call, reason):
     messages.check_raised(call, ValueError, message)
 
 
+def test_none_picks_it_on_a_gpu(monkeypatch):
+    gpu = SimpleNamespace(compute_capability="9.0", core_count=132)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [gpu])
+    xs = registry.inputs(T, B, D)
+    for cell, method in ((rnnjax.lstm(H), CUDNN), (rnnjax.gru(H), rnnjax.PallasGPU())):
+        params = registry.random_params(cell, D)
+        explained = rnnjax.explain(cell, params, xs)
+        assert explained.method == method
+        assert (explained.runs == method) == (method == CUDNN)
+
+
 def test_where_it_does_not_run_is_said(monkeypatch):
     monkeypatch.setattr(manual, "rows_are_here", lambda: False)
     refused("unroll", told(), "where there are several GPUs it runs inside shard_map alone")
