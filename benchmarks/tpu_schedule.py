@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import rnnjax
 import topology
 import turns
-from rnnjax.methods.tpu.kernels import UNROLLED
+from rnnjax.methods.tpu.kernels import unrolled
 
 SIZES = ((8, 128), (32, 256), (64, 512), (64, 1024))  # B, H
 DTYPES = ("float32", "bfloat16")
@@ -64,7 +64,8 @@ def row(name: str, size: tuple[int, int], dtype: str, generation: str) -> str:
     ahead, back = (by_name[f"{way}_kernel"] for way in ("forward", "backward"))
     loops = infer[0], ahead, back
     steps, waiting = (
-        [round(n / UNROLLED) for n in part] for part in zip(*map(lengths, loops), strict=True)
+        [round(n / unrolled(hidden)) for n in part]
+        for part in zip(*map(lengths, loops), strict=True)
     )
     floor = round(chip.floor(batch, *params.w_hh.shape))
     cells = [generation, name, dtype, batch, hidden, *(f"{n:,}" for n in (*scan, *steps))]

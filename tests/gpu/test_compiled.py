@@ -44,6 +44,8 @@ CASES = [
     ("lstm", {}, "bfloat16", 64, 768, True, False, True),
     ("lstm", {}, "bfloat16", 16, 1024, False, False, True),
     ("gru", {}, "float32", 512, 256, True, True, True),
+    ("gru", {}, "float32", 16, 672, False, False, True),
+    ("gru", {}, "bfloat16", 16, 1360, False, False, True),
     ("multihead_lstm", {"num_heads": 2}, "float32", 16, 512, False, False, True),
 ]
 

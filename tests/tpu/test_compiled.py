@@ -26,6 +26,8 @@ CASES = [
     ("gru", "bfloat16", 30, 200, True, False),
     ("gru", "bfloat16", 300, 1024, False, False),
     ("lstm", "float32", 8, 1792, False, False),  # the most units
+    ("lstm", "bfloat16", 16, 2432, False, False),
+    ("gru", "float32", 8, 2048, False, False),
     ("gru", "bfloat16", 16, 2944, False, False),
 ]
 LINEAR = [

@@ -17,7 +17,13 @@ from rnnjax.methods.pallas.arrays import Backward, Cotangents, Forward, Written,
 from rnnjax.methods.pallas.steps import KernelCell
 from rnnjax.methods.tpu.layout import Steps
 
-UNROLLED = 2  # steps: weights of the next one are pushed while this one's gates are computed
+MOST_UNROLLED = 512  # units; for more the products are what a step waits for
+
+
+def unrolled(width: int) -> int:
+    """Steps in a turn of the loop: the second one's weights are pushed while the first one's
+    results are on their way."""
+    return 2 if width <= MOST_UNROLLED else 1
 
 
 def run_steps(
@@ -31,6 +37,7 @@ def run_steps(
     pl.when(place == 0)(lambda: write(carries, read(begins)))
     # Together, as long as blocks are whole: no product waits for another network's gates.
     groups = [list(networks)] if steps.even else [[network] for network in networks]
+    turn = unrolled(jax.tree.leaves(carries)[0].shape[-1]) if steps.even else 1
     for group in groups:
         count = steps.count(group[0], place)
 
@@ -39,7 +46,7 @@ def run_steps(
             for network in group:
                 step(network, count - 1 - n if steps.reverse[network] else n)
 
-        jax.lax.fori_loop(0, count, body, None, unroll=UNROLLED if steps.even else 1)
+        jax.lax.fori_loop(0, count, body, None, unroll=turn)
     pl.when(place == steps.blocks - 1)(lambda: write(ends, read(carries)))
 
 
