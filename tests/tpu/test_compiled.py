@@ -1,6 +1,7 @@
 """The kernels compile for TPUs that are not there, and stand in the programs."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,9 @@ CASES = [
     ("lstm", "float32", 5, 100, True, True),
     ("gru", "float32", 32, 256, False, True),
     ("gru", "bfloat16", 30, 200, True, False),
+]
+# These take long to compile. Two generations tell: the first one, and that of the least memory.
+LARGE = [
     ("gru", "bfloat16", 300, 1024, False, False),
     ("lstm", "float32", 8, 1792, False, False),  # the most units
     ("lstm", "bfloat16", 16, 2432, False, False),
@@ -82,8 +86,14 @@ def programs(generation, name, dtype, batch, hidden, lengths, both):
         yield jax.jit(function).lower(params, xs, lengths).compile().as_text()
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "generation, case",
+    [
+        *itertools.product(GENERATIONS, CASES),
+        *itertools.product(("v5e", "tpu7x"), LARGE),
+    ],
+    ids=str,
+)
 def test_programs_for_tpu_have_the_kernels(case, generation):
     inferred, trained = programs(generation, *case)
     assert inferred.count("forward_kernel") and "while" not in inferred

@@ -277,11 +277,12 @@ def test_a_single_row_stays_where_its_features_are():
     compare.assert_close(run(*placed, False), one_by_one(a, b, h, False))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "float16"])
-def test_linear_scan_takes_it_on_a_tpu_for_the_dtypes_that_it_knows(dtype, monkeypatch):
+def test_linear_scan_takes_it_on_a_tpu_for_the_dtypes_that_it_knows(dtype, backend, monkeypatch):
     a, b, _ = coefficients((5, 2, 3), dtype)
-    traced = lambda: jax.jit(lambda a, b: rnnjax.linear_scan(a, b)).trace(a, b)
-    lowered = lambda: traced().lower(lowering_platforms=("tpu",)).as_text()
-    assert "tpu_custom_call" not in lowered()
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert ("tpu_custom_call" in lowered()) == (dtype != "float16")
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    traced = jax.jit(lambda a, b: rnnjax.linear_scan(a, b)).trace(a, b)
+    lowered = lambda platform: traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("tpu_custom_call" in lowered("tpu")) == (dtype != "float16")
+    assert "stablehlo.while" in lowered("cpu") and "tpu_custom_call" not in lowered("cpu")
