@@ -21,8 +21,9 @@ Results = list[tuple[PyTree, PyTree]]
 class PerPlatform:
     """What `None` stands for, where another platform has a better method than this machine's.
 
-    A gradient that is lowered for another platform runs its method's forward pass twice, since
-    what this machine's method keeps for the way back is of no use there.
+    A gradient that is lowered for another platform writes its method's forward pass twice, since
+    what this machine's method keeps for the way back is of no use there; in one program the
+    compiler keeps one of them.
 
     Attributes:
         here: the method on this machine's backend.
