@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import registry
 from jax.experimental.pallas import triton
-from jax.sharding import AxisType, NamedSharding
+from kernel_runs import HALF, WIDE, holes, is_not_gathered, is_the_scan, lengths, runs
 
 import rnnjax
 from rnnjax.methods.fused import gradient, loops
@@ -34,19 +34,7 @@ class Case(NamedTuple):
     room: int = layout.ROOM
 
 
-def lengths(*values):
-    return {"lengths": np.array(values, np.int32)}
-
-
-def holes(num_steps, batch):
-    draw = np.random.default_rng(0)
-    shape = num_steps, batch
-    return {"mask": draw.random(shape) < 0.6, "resets": draw.random(shape) < 0.3}
-
-
-HALF = {"rtol": 2e-2, "atol": 2e-2}
 ROUGH = {"rtol": 5e-2, "atol": 5e-2}  # the same of long sums
-WIDE = {"atol": 2e-4}  # sums of many terms
 SHARED = {"method": SEVERAL, "room": 9 * layout.KIB}  # so that a head's units need several programs
 # A tile, a head, a network and a slice at a time, and several; whole ones, and the last one cut.
 CASES = {
@@ -104,34 +92,11 @@ def room(monkeypatch):
     jax.clear_caches()
 
 
-def runs(case):
-    """The function of a method, and where it is evaluated."""
-    num_steps, batch, features = case.sizes
-    layer = rnnjax.bidirectional(case.cell) if case.both else rnnjax.recurrent(case.cell)
-    params = registry.randomise(layer.init(jax.random.key(0), features), 1)
-    xs = registry.inputs(num_steps, batch, features)
-    carry = registry.randomise(layer.init_carry(params, xs[0]), 2)
-    if case.reverse:
-        apply = functools.partial(rnnjax.unroll, case.cell, reverse=True)
-    else:
-        apply = layer.apply
-
-    def run(method, params, xs, carry):
-        return apply(params, xs, carry, **case.options, method=method)
-
-    return run, (params, xs, carry)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernels_are_the_scan(name, room):
     case = CASES[name]
     room(case.room)
-    run, point = runs(case)
-    scan, kernel = (functools.partial(run, m) for m in (rnnjax.Scan(), case.method))
-    wanted = compare.graded(scan)(*point)
-    compare.assert_close(compare.graded(kernel)(*point), wanted, **case.close)
-    inferred = jax.jit(kernel)(*point)  # without what gradients need
-    compare.assert_close(inferred, wanted[0], **case.close)
+    is_the_scan(case, case.method, **case.close)
 
 
 @pytest.mark.parametrize("name", ["lstm, both ways", "gru, tiles, lengths"])
@@ -168,19 +133,7 @@ def test_slices_come_in_waves_where_rows_are_many(room):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
 def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
-    params = registry.random_params(cell, 4)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
-    xs = place(registry.inputs(4, 16, 4), jax.P(None, "data"))
-    lengths = place(jnp.arange(16, dtype=jnp.int32) % 5, jax.P("data"))
-
-    def loss(params, xs, method):
-        ys = rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
-        return (ys**2).sum(), ys
-
-    graded = jax.jit(jax.grad(loss, argument, has_aux=True), static_argnums=2)
-    assert "all-gather" not in graded.lower(params, xs, ONE).compile().as_text()
-    compare.assert_close(*(graded(params, xs, method) for method in (ONE, rnnjax.Scan())))
+    is_not_gathered(cell, argument, ONE)
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])

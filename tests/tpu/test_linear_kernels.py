@@ -12,6 +12,7 @@ import pytest
 import registry
 from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import AxisType, NamedSharding
+from kernel_runs import is_not_gathered
 
 import rnnjax
 from rnnjax.methods import manual
@@ -252,19 +253,7 @@ def test_vmap_brings_rows(shape, axes, cut):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("name", ["min gru", "lru", "qrnn"])
 def test_a_batch_that_is_sharded_is_not_gathered(name, argument):
-    cell, params = registry.make(name)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    place = lambda array, spec: jax.device_put(array, NamedSharding(mesh, spec))
-    xs = place(registry.inputs(4, 16, 4), jax.P(None, "data"))
-    lengths = place(jnp.arange(16, dtype=jnp.int32) % 5, jax.P("data"))
-
-    def loss(params, xs, method):
-        ys = rnnjax.unroll(cell, params, xs, lengths=lengths, method=method)[1]
-        return (ys**2).sum(), ys
-
-    run = jax.jit(jax.grad(loss, argument, has_aux=True), static_argnums=2)
-    assert "all-gather" not in run.lower(params, xs, rnnjax.PallasTPU()).compile().as_text()
-    compare.assert_close(*(run(params, xs, m) for m in (rnnjax.PallasTPU(), rnnjax.Scan())))
+    is_not_gathered(registry.make(name)[0], argument, rnnjax.PallasTPU())
 
 
 def test_a_single_row_stays_where_its_features_are():
