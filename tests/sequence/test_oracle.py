@@ -28,7 +28,7 @@ CELLS_AND_METHODS = [
 def has_loops_of_its_own(name, method):
     """Where every option is read anew; without what only changes the parameters."""
     whole = "no bias" not in name and "learned" not in name
-    return whole and name in registry.OWN_LOOPS and method in ("scan", "fused", "native")
+    return whole and name in registry.COMPILED and method in ("scan", "fused", "native")
 
 
 def worth(option, name, method, reverse):
