@@ -57,10 +57,16 @@ class PerPlatform:
         arrays = reverse_mode(vary(arrays, varying_axes((arrays, rest))))
         return run(self, statics, arrays, rest)
 
-    def function(self, of: Callable[[Method], Callable[..., PyTree]]) -> Callable[..., PyTree]:
-        """The function of a method that is known when a program is lowered."""
-        elsewhere = {platform: of(method) for platform, method in self.elsewhere}
-        return by_platform(of(self.here), elsewhere, of(self.otherwise))
+    def function(
+        self, of: Callable[[Method, bool], Callable[..., PyTree]]
+    ) -> Callable[..., PyTree]:
+        """The function of a method that is known when a program is lowered.
+
+        `of` is told whether it is for this machine: the same method, traced for another platform,
+        may keep other things.
+        """
+        elsewhere = {platform: of(method, False) for platform, method in self.elsewhere}
+        return by_platform(of(self.here, True), elsewhere, of(self.otherwise, False))
 
 
 def split(tree: PyTree) -> tuple[PyTree, PyTree]:
@@ -89,15 +95,16 @@ def run_with(method: Method, statics: Any, arrays: PyTree, rest: PyTree) -> Resu
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def run(method: PerPlatform, statics: Any, arrays: PyTree, rest: PyTree) -> Results:
     """Run calls with the method of the platform."""
-    return method.function(lambda one: functools.partial(run_with, one, statics))(arrays, rest)
+    of = lambda one, here: functools.partial(run_with, one, statics)
+    return method.function(of)(arrays, rest)
 
 
 def run_forward(method: PerPlatform, statics: Any, arrays: PyTree, rest: PyTree) -> Any:
     """The same, and what this machine's method keeps; elsewhere nothing is kept."""
 
-    def of(one: Method) -> Callable[..., PyTree]:
+    def of(one: Method, here: bool) -> Callable[..., PyTree]:
         pulled = functools.partial(pulled_back, one, statics)
-        if one is method.here:
+        if here:
             return pulled
         return lambda arrays, rest: (pulled(arrays, rest)[0], ())
 
@@ -114,9 +121,9 @@ def pulled_back(one: Method, statics: Any, arrays: PyTree, rest: PyTree) -> tupl
 def run_backward(method: PerPlatform, statics: Any, residuals: Any, cotangents: Results) -> Any:
     """Cotangents of what has a gradient."""
 
-    def of(one: Method) -> Callable[..., PyTree]:
+    def of(one: Method, here: bool) -> Callable[..., PyTree]:
         def pull(arrays: PyTree, rest: PyTree, kept: Any, cotangents: Results) -> PyTree:
-            if one is not method.here:
+            if not here:
                 _, kept = pulled_back(one, statics, arrays, rest)
             return kept(cotangents)[0]
 
