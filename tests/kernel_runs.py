@@ -46,7 +46,7 @@ def runs(case):
     return run, (params, xs, carry)
 
 
-def is_the_scan(case, method, **close):
+def assert_is_the_scan(case, method, **close):
     """Outputs, carry and gradients, and outputs without what gradients need."""
     run, point = runs(case)
     scan, kernel = (functools.partial(run, m) for m in (rnnjax.Scan(), method))
@@ -55,7 +55,25 @@ def is_the_scan(case, method, **close):
     compare.assert_close(jax.jit(kernel)(*point), wanted[0], **close)
 
 
-def is_not_gathered(cell, argument, method):
+def assert_vmap_is_the_scan(case, method, axes, **close):
+    """The same of `vmap` over params, inputs or the carry, by their axes."""
+    run, point = runs(case)
+
+    def several(tree, axis):
+        if axis is None:
+            return tree
+        both = (registry.randomise(tree, seed) for seed in (3, 4))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
+
+    point = list(map(several, point, axes))
+    got, wanted = (
+        compare.graded(jax.vmap(functools.partial(run, m), in_axes=axes))(*point)
+        for m in (method, rnnjax.Scan())
+    )
+    compare.assert_close(got, wanted, **close)
+
+
+def assert_is_not_gathered(cell, argument, method):
     """A batch that eight devices share stays where it is, in the gradient by `argument`."""
     params = registry.random_params(cell, 4)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))

@@ -1,6 +1,5 @@
 """Networks as StableHLO, which runs where JAX runs and needs nothing of ours."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -106,8 +105,7 @@ def to_stablehlo(
     for name, flag in flags.items():
         _checks.flag(function, name, flag)
     order = _checks.size(function, "vjp_order", vjp_order, least=0)
-    kernels = platform != "cpu" and None not in (num_steps, batch)
-    method = _check_method(function, method, None if kernels else Scan())
+    method = _check_method(function, method, platform, None in (num_steps, batch))
     layer = as_layer(function, layer, argument="layer")
     check_params(function, layer, params)
     refusals.check_concrete(function, params)
@@ -133,7 +131,8 @@ def to_stablehlo(
         last, ys = layer.apply(own, inputs, start, lengths=counts, method=method)
         return params_to_dict(last), (ys if time_major else jax.tree.map(_swap, ys))
 
-    exported = _export(function, rnnjax, platform, method, list(taken.values()))
+    with named(function):
+        exported = jax.export.export(jax.jit(rnnjax), platforms=(platform,))(*taken.values())
     try:
         return bytes(exported.serialize(vjp_order=order))
     except ImportError as error:
@@ -146,15 +145,18 @@ def to_stablehlo(
         _checks.refuse(function, "vjp_order", wanted, order, way_out)
 
 
-def _check_method(function: str, method: Any, default: Method | None) -> Method | None:
-    """The method to run with; one that calls our library would need it there."""
+def _check_method(function: str, method: Any, platform: str, any_size: bool) -> Method | None:
+    """The method to run with; None for the best one of the platform."""
     if method is None:
-        return default
+        return Scan() if any_size or platform == "cpu" else None
     check_method(function, method)
     if isinstance(method, Native):
         way_out = "leave it out, or give rnnjax.Fused() with num_steps and batch"
         wanted = "run without the library of rnnjax"
         _checks.refuse(function, "method", wanted, method, way_out)
+    if any_size and not isinstance(method, Scan):
+        way_out = "give num_steps and batch, or leave the method out"
+        _checks.refuse(function, "method", "serve any T and B", method, way_out)
     return method
 
 
@@ -191,26 +193,6 @@ def _inputs(function: str, spec: InputSpec, sizes: Sizes, dtype: Any) -> jax.Sha
 def _axes(spec: InputSpec) -> str:
     """The axes of one step's input, as far as they are fixed."""
     return f"({', '.join('any' if n is None else str(n) for n in spec.shape)})"
-
-
-def _export(
-    function: str,
-    program: Callable[..., Any],
-    platform: str,
-    method: Method | None,
-    like: list[Any],
-) -> jax.export.Exported:
-    """Trace and lower the program; a method that must know T or B says which way out there is."""
-    sizes = [n for s in jax.tree.leaves(like) for n in s.shape]
-    try:
-        with named(function):
-            return jax.export.export(jax.jit(program), platforms=(platform,))(*like)
-    except (jax.errors.InconclusiveDimensionOperation, NotImplementedError) as error:
-        if not any(map(jax.export.is_symbolic_dim, sizes)):
-            raise
-        way_out = "give num_steps and batch, or leave the method out"
-        text = f"{function}: `method` must serve any T and B, got {method}; {way_out}."
-        raise ValueError(text) from error
 
 
 def abstract(tree: PyTree) -> PyTree:

@@ -1,5 +1,6 @@
 """What a method is asked, and the masked loop that defines what every method must equal."""
 
+import abc
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -61,6 +62,27 @@ class Method(Protocol):
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Return the final carry and the outputs, `ys[t]` answering `xs[t]`; T is 1 at least."""
         ...
+
+
+class TogetherMethod(abc.ABC):
+    """What methods share that run all calls of a layer at once, and one call as such a layer."""
+
+    @abc.abstractmethod
+    def run_together(
+        self, calls: tuple[Call, ...], stack: PyTree = None
+    ) -> list[tuple[PyTree, PyTree]]:
+        """Run calls that differ in params, carry and direction alone.
+
+        `stack` has params of them all, for methods that read them so.
+        """
+
+    def run(self, call: Call) -> tuple[PyTree, PyTree]:
+        """Run one call."""
+        return self.run_together((call,))[0]
+
+    def runs_together(self, call: Call) -> bool:
+        """Always: it costs nothing."""
+        return True
 
 
 def keep(valid: Bool[Array, "..."], new: PyTree, old: PyTree) -> PyTree:

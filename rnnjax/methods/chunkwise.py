@@ -10,6 +10,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, PyTree
 from rnnjax.cells.dtypes import promote
 from rnnjax.cells.mlstm import MLSTMCarry, MLSTMForm, MLSTMInputs, mlstm_readout
+from rnnjax.methods import manual
 from rnnjax.methods.base import Call, keep, zeros_like
 from rnnjax.methods.chunked import in_segments
 
@@ -45,9 +46,7 @@ class Chunkwise:
         """Other cells have no form that is parallel in a chunk."""
         if not isinstance(call.cell.form, MLSTMForm):
             return "it knows the mLSTM, and this cell is another"
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
-        return None
+        return manual.why_not_explicit()
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Project all inputs at once, then scan over chunks."""

@@ -39,7 +39,7 @@ class Choice(NamedTuple):
         """Run the one for a platform; what it does not return is zero."""
         if platform in PLATFORMS.get(self.backend, (self.backend,)):
             return self.own(*arrays)
-        with manual.elsewhere():
+        with manual.elsewhere(platform):
             out = dict(self.elsewhere).get(platform, self.otherwise)(*arrays)
         return out + [jnp.zeros(a.shape, a.dtype) for a in self.here.out_avals[len(out) :]]
 
@@ -70,6 +70,8 @@ def by_platform(
     from jax.extend.core import Var
 
     def run(*trees: PyTree) -> PyTree:
+        if told := manual.platform_elsewhere():
+            return elsewhere.get(told, otherwise)(*trees)
         arrays, taken = jax.tree.flatten(trees)
         traced, made = jax.make_jaxpr(here, return_shape=True)(*trees)
         flat = lambda function: functools.partial(flattened, function, taken)

@@ -10,24 +10,36 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 
-_elsewhere: contextvars.ContextVar[bool] = contextvars.ContextVar("elsewhere", default=False)
+# The platform that a function is lowered for, where this machine's backend is another one.
+_elsewhere: contextvars.ContextVar[str] = contextvars.ContextVar("elsewhere", default="")
+
+
+def platform_elsewhere() -> str:
+    """The platform that is lowered for, if it is known and not this machine's; else empty."""
+    return _elsewhere.get()
 
 
 def rows_are_here() -> bool:
     """Whether all rows that a call sees are known, or taken, to stand on one device."""
-    if _elsewhere.get() or jax.device_count() == 1:
+    if platform_elsewhere() or jax.device_count() == 1:
         return True
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 @contextlib.contextmanager
-def elsewhere() -> Iterator[None]:
-    """Take rows to stand on one device: JAX does not tell the devices of another platform."""
-    token = _elsewhere.set(True)
+def elsewhere(platform: str) -> Iterator[None]:
+    """Trace for another platform; JAX does not tell its devices, rows are taken to stand on one."""
+    token = _elsewhere.set(platform)
     try:
         yield
     finally:
         _elsewhere.reset(token)
+
+
+def why_not_explicit() -> str | None:
+    """What methods say that do not carry shardings in types."""
+    explicit = jax.sharding.get_abstract_mesh().explicit_axes
+    return "it does not run on a mesh with explicit axes" if explicit else None
 
 
 def varying_axes(tree: PyTree) -> frozenset[Any]:

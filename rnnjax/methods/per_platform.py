@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._typing import PyTree
-from rnnjax.methods.base import Call, Method
+from rnnjax.methods.base import Call, Method, TogetherMethod
 from rnnjax.methods.lowering import by_platform
 from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.reverse_only import first_order, reverse_mode
@@ -18,7 +18,7 @@ Results = list[tuple[PyTree, PyTree]]
 
 
 @dataclasses.dataclass(frozen=True)
-class PerPlatform:
+class PerPlatform(TogetherMethod):
     """What `None` stands for, where another platform has a better method than this machine's.
 
     A gradient that is lowered for another platform writes its method's forward pass twice, since
@@ -38,10 +38,6 @@ class PerPlatform:
     def why_not(self, call: Call) -> str | None:
         """All of them were found to be able to serve."""
         return self.here.why_not(call)
-
-    def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Run one call."""
-        return self.run_together((call,))[0]
 
     def runs_together(self, call: Call) -> bool:
         """As the method of this machine."""

@@ -61,8 +61,8 @@ def run_in_one_call(
 
     One that was asked for and cannot serve is left to say so layer by layer.
     """
-    able = [method] if method is not None else [picked for picked, _ in PICKED]
-    able = [one for one in able if hasattr(one, "run_stack")]
+    able: list[Any] = [method] if method is not None else [picked for picked, _ in PICKED]
+    able = [one for one in able if hasattr(one, "run_stack") and one.is_here()]
     if not able or len(layers) == 1:
         return None
     levels = tuple(level for layer in layers if (level := level_of(layer)) is not None)

@@ -199,7 +199,7 @@ STABLEHLO = {
         "give num_steps and batch, or leave the method out.",
     ),
     "a method that cannot serve": (
-        lambda w: to_stablehlo(w.lstm, w.p, method=rnnjax.Linear()),
+        lambda w: to_stablehlo(w.lstm, w.p, method=rnnjax.Linear(), num_steps=3, batch=2),
         VALUE,
         f"to_stablehlo: `method` must serve this call, got {NO_LINEAR}",
     ),

@@ -8,9 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import registry
 from jax.experimental.pallas import triton
-from kernel_runs import HALF, WIDE, holes, is_not_gathered, is_the_scan, lengths, runs
+from kernel_runs import (
+    HALF,
+    WIDE,
+    assert_is_not_gathered,
+    assert_is_the_scan,
+    assert_vmap_is_the_scan,
+    holes,
+    lengths,
+    runs,
+)
 
 import rnnjax
 from rnnjax.methods.fused import gradient, loops
@@ -96,7 +104,7 @@ def room(monkeypatch):
 def test_the_kernels_are_the_scan(name, room):
     case = CASES[name]
     room(case.room)
-    is_the_scan(case, case.method, **case.close)
+    assert_is_the_scan(case, case.method, **case.close)
 
 
 @pytest.mark.parametrize("name", ["lstm, both ways", "gru, tiles, lengths"])
@@ -133,7 +141,7 @@ def test_slices_come_in_waves_where_rows_are_many(room):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
 def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
-    is_not_gathered(cell, argument, ONE)
+    assert_is_not_gathered(cell, argument, ONE)
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
@@ -144,17 +152,4 @@ def test_vmap_over_sequences_and_networks(name, axes, cpu, room, monkeypatch):
     room(case.room)
     for module in (gradient, loops):
         monkeypatch.setattr(module, "on_cpu", lambda: cpu)
-    run, (params, xs, carry) = runs(case)
-
-    def several(tree, axis):
-        if axis is None:
-            return tree
-        both = (registry.randomise(tree, seed) for seed in (3, 4))
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
-
-    point = list(map(several, (params, xs, carry), axes))
-    both = [
-        compare.graded(jax.vmap(functools.partial(run, method), in_axes=axes))(*point)
-        for method in (case.method, rnnjax.Scan())
-    ]
-    compare.assert_close(*both, **case.close)
+    assert_vmap_is_the_scan(case, case.method, axes, **case.close)

@@ -313,10 +313,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_it_does_not_run_is_refused_with_the_reason(name):
     call, reason = REFUSED[name]
-    refused("unroll", call, reason)
+    check_method_refused("unroll", call, reason)
 
 
-def refused(function, call, reason):
+def check_method_refused(function, call, reason):
     message = (
         f"{function}: `method` must serve this call, got Cudnn(precision=None), which cannot: "
         f"{reason}; use another method, or None to have one picked."
@@ -338,22 +338,24 @@ def test_none_picks_it_on_a_gpu(monkeypatch):
 
 def test_where_it_does_not_run_is_said(monkeypatch):
     monkeypatch.setattr(manual, "rows_are_here", lambda: False)
-    refused("unroll", told(), "where there are several GPUs it runs inside shard_map alone")
+    check_method_refused(
+        "unroll", told(), "where there are several GPUs it runs inside shard_map alone"
+    )
     monkeypatch.undo()
-    refused("unroll", told(), "it runs on NVIDIA GPUs alone")
+    check_method_refused("unroll", told(), "it runs on NVIDIA GPUs alone")
     client = SimpleNamespace(platform_version="PJRT C API\nrocm 70000")
     gpu = SimpleNamespace(client=client, compute_capability="9.0", core_count=132)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [gpu])
-    refused("unroll", told(), "it runs on NVIDIA GPUs alone")
+    check_method_refused("unroll", told(), "it runs on NVIDIA GPUs alone")
     gpu.client.platform_version = "PJRT C API\ncuda 12090"
-    refused("unroll", told(), "this JAX comes without its part that calls cuDNN")
+    check_method_refused("unroll", told(), "this JAX comes without its part that calls cuDNN")
 
 
 def test_a_mesh_with_explicit_axes_is_refused():
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
-        refused("unroll", told(), "it does not run on a mesh with explicit axes")
+        check_method_refused("unroll", told(), "it does not run on a mesh with explicit axes")
 
 
 def test_padding_that_comes_first_is_refused():
@@ -362,7 +364,7 @@ def test_padding_that_comes_first_is_refused():
     params = registry.random_params(layer, D)
     run = lambda: layer.apply(params, registry.inputs(T, B, D), **LENGTHS, method=CUDNN)
     reason = "padding must come last, as lengths say it, and here is a mask"
-    refused("bidirectional.apply", run, reason)
+    check_method_refused("bidirectional.apply", run, reason)
 
 
 def test_a_segment_has_no_lengths():

@@ -120,7 +120,7 @@ def test_cells_without_a_form_are_for_scan():
     cell = rnnjax.with_carries(rnnjax.lstm(H))
     params = cell.init(jax.random.key(0), D)
     xs = jnp.ones((T, B, D))
-    with pytest.raises(ValueError, match="Fused.* cannot: it knows the plain LSTM"):
+    with pytest.raises(ValueError, match="Fused.* cannot: it knows the LSTM and GRU, plain or"):
         rnnjax.unroll(cell, params, xs, method=rnnjax.Fused())
     explanation = rnnjax.explain(cell, params, xs)
     assert explanation.method == rnnjax.Scan()

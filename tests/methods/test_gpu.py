@@ -1,15 +1,12 @@
-"""The method for GPU where there is none: a case of its kernels, what it refuses, its programs.
+"""The method for GPU where there is none: what it refuses, and its programs.
 
-All combinations and compilation for GPUs are in `tests/gpu`, which `make gpu` runs.
+All combinations and compilation for GPUs are in `tests/gpu`, which `make gpu` runs, and one case in
+`test_pallas`.
 """
 
-import functools
-
-import compare
 import cuda
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import registry
 
@@ -25,25 +22,21 @@ def point_of(cell):
     return params, registry.inputs(T, B, D)
 
 
-def test_it_is_the_scan():
-    cell = rnnjax.multihead_gru(H, num_heads=2)
-    params, xs = point_of(cell)
-    carry = registry.random_carry(cell, params, xs[0], 1)
-    lengths = np.array([T, 0, 2], np.int32)
-    both = [
-        compare.graded(functools.partial(rnnjax.unroll, cell, lengths=lengths, method=method))(
-            params, xs, carry
-        )
-        for method in (rnnjax.PallasGPU(), rnnjax.Scan())
-    ]
-    compare.assert_close(*both)
-
-
 def test_a_program_for_cuda_has_the_kernel_and_one_for_cpu_has_none():
     cell = rnnjax.lstm(H)
     run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasGPU())[1]
     assert cuda.lowered(run, *point_of(cell)).count(cuda.KERNEL) == 1
     assert cuda.KERNEL not in jax.jit(run).lower(*point_of(cell)).as_text()
+
+
+def test_a_gpu_that_nobody_tells_is_asked_for(monkeypatch):
+    monkeypatch.setattr(layout, "lowers_without_gpu", lambda: False)
+    cell = rnnjax.lstm(H)
+    run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasGPU())[1]
+    traced = jax.jit(run).trace(*point_of(cell))
+    with pytest.raises(ValueError, match="PallasGPU: `abstract_device` must tell the GPU"):
+        traced.lower(lowering_platforms=("cuda",))
+    traced.lower(lowering_platforms=("cpu",))
 
 
 @pytest.mark.parametrize(
@@ -100,23 +93,6 @@ def test_a_gpu_that_is_here_is_asked(capability, method, reason, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [Device(capability)])
     assert layout.why_not_here(method.multiprocessors) == reason
-
-
-def test_inside_shard_map_it_is_refused_where_there_is_no_gpu():
-    cell = rnnjax.lstm(H)
-    params, xs = point_of(cell)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasGPU())[1]
-    mapped = jax.shard_map(run, mesh=mesh, in_specs=(jax.P(), jax.P()), out_specs=jax.P())
-    with pytest.raises(ValueError, match="which cannot: inside shard_map it runs on GPU alone;"):
-        mapped(params, xs)
-
-
-def test_no_rows_are_no_error():
-    cell = rnnjax.gru(H)
-    params, xs = point_of(cell)
-    carry, ys = rnnjax.unroll(cell, params, xs[:, :0], method=rnnjax.PallasGPU())
-    assert ys.shape == (T, 0, H) and carry.h.shape == (0, H)
 
 
 def test_the_sizes_that_the_docs_tell_fit_and_no_more():

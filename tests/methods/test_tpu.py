@@ -1,14 +1,11 @@
-"""The method for TPU where there is none: one case of its kernels, what it refuses, its programs.
+"""The method for TPU where there is none: what it refuses, and its programs.
 
-All combinations, races and compilation for TPUs are in `tests/tpu`, which `make tpu` runs.
+All combinations, races and compilation for TPUs are in `tests/tpu`, which `make tpu` runs, and
+some cases in `test_pallas`.
 """
 
-import functools
-
-import compare
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import registry
 
@@ -22,22 +19,6 @@ T, B, D, H = 5, 3, 4, 6
 def point_of(cell):
     params = registry.random_params(cell, D)
     return params, registry.inputs(T, B, D)
-
-
-@pytest.mark.parametrize(
-    "cell", [rnnjax.lstm(H), rnnjax.gru(H), rnnjax.lru(H)], ids=["lstm", "gru", "lru"]
-)
-def test_it_is_the_scan(cell):
-    params, xs = point_of(cell)
-    carry = registry.random_carry(cell, params, xs[0], 1)
-    lengths = np.array([T, 0, 2], np.int32)
-    both = [
-        compare.graded(functools.partial(rnnjax.unroll, cell, lengths=lengths, method=method))(
-            params, xs, carry
-        )
-        for method in (rnnjax.PallasTPU(), rnnjax.Scan())
-    ]
-    compare.assert_close(*both)
 
 
 def test_a_program_for_tpu_has_the_kernels_and_one_for_cpu_has_none():
@@ -76,23 +57,6 @@ def test_a_recurrence_wider_than_float32_is_refused():
         params, xs = point_of(cell)
         with pytest.raises(ValueError, match="its recurrence is float32, and here is float64"):
             rnnjax.unroll(cell, params, xs, method=rnnjax.PallasTPU())
-
-
-def test_inside_shard_map_it_is_refused_where_there_is_no_tpu():
-    cell = rnnjax.lstm(H)
-    params, xs = point_of(cell)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    run = lambda params, xs: rnnjax.unroll(cell, params, xs, method=rnnjax.PallasTPU())[1]
-    mapped = jax.shard_map(run, mesh=mesh, in_specs=(jax.P(), jax.P()), out_specs=jax.P())
-    with pytest.raises(ValueError, match="which cannot: inside shard_map it runs on TPU alone;"):
-        mapped(params, xs)
-
-
-@pytest.mark.parametrize("cell", [rnnjax.gru(H), rnnjax.min_gru(H)], ids=["gru", "min gru"])
-def test_no_rows_are_no_error(cell):
-    params, xs = point_of(cell)
-    carry, ys = rnnjax.unroll(cell, params, xs[:, :0], method=rnnjax.PallasTPU())
-    assert ys.shape == (T, 0, H) and carry.h.shape == (0, H)
 
 
 def test_none_picks_it_on_a_tpu_alone(monkeypatch):

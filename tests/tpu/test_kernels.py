@@ -12,13 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import registry
 from jax.experimental.pallas import tpu as pltpu
-from kernel_runs import HALF, WIDE, holes, is_not_gathered, is_the_scan, lengths, runs
+from kernel_runs import (
+    HALF,
+    WIDE,
+    assert_is_not_gathered,
+    assert_is_the_scan,
+    assert_vmap_is_the_scan,
+    holes,
+    lengths,
+    runs,
+)
 
 import rnnjax
 from rnnjax.methods import manual
 from rnnjax.methods.fused import gradient, loops
+from rnnjax.methods.pallas import call as pallas
 from rnnjax.methods.pallas import steps
 from rnnjax.methods.tpu import call, layout
 
@@ -81,7 +90,7 @@ def cut(monkeypatch):
 def test_the_kernels_are_the_scan(name, cut):
     case = CASES[name]
     cut(case)
-    is_the_scan(case, rnnjax.PallasTPU(), **case.close)
+    assert_is_the_scan(case, rnnjax.PallasTPU(), **case.close)
 
 
 @pytest.mark.parametrize("name", RACES)
@@ -92,8 +101,8 @@ def test_on_a_model_of_the_chip_nothing_races(name, cut, monkeypatch):
     cut(case, CHIP)
     # Its callbacks bear neither partitions nor branches.
     monkeypatch.setattr(manual, "rows_are_here", lambda: True)
-    here = lambda *operands, tpu, default: default(*operands)
-    monkeypatch.setattr(jax.lax, "platform_dependent", here)
+    here = lambda here, elsewhere, otherwise: here
+    monkeypatch.setattr(pallas, "by_platform", here)
     got = jax.block_until_ready(compare.graded(functools.partial(run, rnnjax.PallasTPU()))(*point))
     compare.assert_close(got, wanted)
     from jax._src.pallas.mosaic.interpret import interpret_pallas_call
@@ -118,7 +127,7 @@ def test_more_networks_than_the_chip_holds_run_one_after_the_other(cut, monkeypa
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
 def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
-    is_not_gathered(cell, argument, rnnjax.PallasTPU())
+    assert_is_not_gathered(cell, argument, rnnjax.PallasTPU())
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
@@ -128,17 +137,4 @@ def test_vmap_over_sequences_and_networks(axes, cpu, cut, monkeypatch):
     cut(case)
     for module in (gradient, loops):
         monkeypatch.setattr(module, "on_cpu", lambda: cpu)
-    run, (params, xs, carry) = runs(case)
-
-    def several(tree, axis):
-        if axis is None:
-            return tree
-        both = (registry.randomise(tree, seed) for seed in (3, 4))
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *both)
-
-    point = list(map(several, (params, xs, carry), axes))
-    both = [
-        compare.graded(jax.vmap(functools.partial(run, method), in_axes=axes))(*point)
-        for method in (rnnjax.PallasTPU(), rnnjax.Scan())
-    ]
-    compare.assert_close(*both)
+    assert_vmap_is_the_scan(case, rnnjax.PallasTPU(), axes)

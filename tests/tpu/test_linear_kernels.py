@@ -12,12 +12,13 @@ import pytest
 import registry
 from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import AxisType, NamedSharding
-from kernel_runs import is_not_gathered
+from kernel_runs import assert_is_not_gathered
 
 import rnnjax
 from rnnjax.methods import manual
 from rnnjax.methods.linear.scan import solve
 from rnnjax.methods.linear.solvers import one_by_one
+from rnnjax.methods.pallas import call as pallas
 from rnnjax.methods.tpu import call, layout, linear
 
 CHIP = pltpu.InterpretParams(
@@ -77,8 +78,8 @@ def on_a_model_of_the_chip(cut, monkeypatch):
     def begin(how):
         cut(how, CHIP)
         monkeypatch.setattr(manual, "rows_are_here", lambda: True)
-        here = lambda *operands, tpu, default: default(*operands)
-        monkeypatch.setattr(jax.lax, "platform_dependent", here)
+        here = lambda here, elsewhere, otherwise: here
+        monkeypatch.setattr(pallas, "by_platform", here)
 
     yield begin
     assert interpret_pallas_call.races is not None and not interpret_pallas_call.races.races_found
@@ -253,7 +254,7 @@ def test_vmap_brings_rows(shape, axes, cut):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("name", ["min gru", "lru", "qrnn"])
 def test_a_batch_that_is_sharded_is_not_gathered(name, argument):
-    is_not_gathered(registry.make(name)[0], argument, rnnjax.PallasTPU())
+    assert_is_not_gathered(registry.make(name)[0], argument, rnnjax.PallasTPU())
 
 
 def test_a_single_row_stays_where_its_features_are():

@@ -9,7 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import PyTree
 from rnnjax.cells.lstm import LSTMForm
 from rnnjax.methods import manual
-from rnnjax.methods.base import Call, scan_steps
+from rnnjax.methods.base import Call, TogetherMethod, scan_steps
 from rnnjax.methods.cudnn import library
 from rnnjax.methods.dtypes import dtypes_of
 
@@ -26,7 +26,7 @@ FULL = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Cudnn:
+class Cudnn(TogetherMethod):
     """Run the whole sequence in one call of cuDNN, on an NVIDIA GPU.
 
     For the plain LSTM in float32, by `jax.experimental.rnn`: forward and back, both directions of
@@ -81,8 +81,8 @@ class Cudnn:
             return reason
         if not isinstance(call.cell.form, LSTMForm):
             return "it knows the plain LSTM alone"
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
+        if manual.why_not_explicit():
+            return manual.why_not_explicit()
         if not manual.rows_are_here():
             return "where there are several GPUs it runs inside shard_map alone"
         others = sorted({str(dtype) for dtype in frozenset().union(*dtypes_of(call))} - {"float32"})
@@ -97,14 +97,6 @@ class Cudnn:
         if call.num_steps > library.MOST_STEPS:
             return f"it reads {library.MOST_STEPS:,} steps at most, and here are {call.num_steps:,}"
         return None
-
-    def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Run at once."""
-        return self.run_together((call,))[0]
-
-    def runs_together(self, call: Call) -> bool:
-        """Always: cuDNN runs both directions side by side."""
-        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None
@@ -124,6 +116,10 @@ class Cudnn:
     def _run_alone(self, call: Call) -> tuple[PyTree, PyTree]:
         [[carry]], ys = self.run_stack(((call,),))
         return carry, ys
+
+    def is_here(self) -> bool:
+        """Whether this machine has it at all, which costs less to ask than `why_not`."""
+        return library.why_not_here() is None
 
     def runs_stack(self, levels: tuple[tuple[Call, ...], ...]) -> bool:
         """Of one width, and all in the same directions."""

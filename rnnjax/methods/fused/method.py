@@ -2,10 +2,9 @@
 
 import dataclasses
 
-import jax
-
 from rnnjax import _checks
 from rnnjax._typing import PyTree
+from rnnjax.methods import manual
 from rnnjax.methods.base import Call
 from rnnjax.methods.chunked import in_segments
 from rnnjax.methods.fused.forms import equations_of
@@ -55,10 +54,8 @@ class Fused:
     def why_not(self, call: Call) -> str | None:
         """Cells without a standard form, and meshes with explicit axes, are for `Scan`."""
         if equations_of(call.cell.form) is None:
-            return "it knows the plain LSTM, GRU and Elman cell, and this cell is none of them"
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
-        return None
+            return "it knows the LSTM and GRU, plain or of heads, and the plain Elman cell"
+        return manual.why_not_explicit()
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run at once, or segment by segment."""

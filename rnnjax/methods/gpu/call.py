@@ -1,5 +1,6 @@
 """A call of a kernel on a GPU."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -10,11 +11,11 @@ from jax.experimental.pallas import triton
 
 from rnnjax._typing import Array
 from rnnjax.methods.gpu.kernels import Program
-from rnnjax.methods.gpu.layout import Layout, is_exact, layout_of, networks_that_fit
+from rnnjax.methods.gpu.layout import Layout, check_known, is_exact, layout_of, networks_that_fit
 from rnnjax.methods.gpu.place import Place
 from rnnjax.methods.gpu.run import Exchange, run_all, run_one
 from rnnjax.methods.manual import result_like, vary, varying_axes
-from rnnjax.methods.pallas.call import on_each_device, on_platform, sizes_of
+from rnnjax.methods.pallas.call import in_groups, on_platform, sizes_of
 from rnnjax.methods.pallas.steps import KernelCell
 
 WIDE = "t b g"  # what is written of it takes the place of what is read
@@ -45,13 +46,7 @@ class Kernel(NamedTuple):
         heads, units, _ = networks[0].w_hh.shape
         dtype = networks[0].w_hh.dtype
         together = networks_that_fit(self.cell, heads, units, dtype, self.multiprocessors)
-        if together is not None and len(networks) > together:
-            first, rest = (
-                self._replace(reverse=self.reverse[part]).call(networks[part], taken, made, dtypes)
-                for part in (slice(together), slice(together, None))
-            )
-            return [*first, *rest]
-        return on_each_device(self.run_here, networks, taken, made, dtypes)
+        return in_groups(self, together, networks, taken, made, dtypes)
 
     def run_here(
         self, structure: Any, taken: Any, made: Any, dtypes: Any, *operands: Array
@@ -90,7 +85,12 @@ class Kernel(NamedTuple):
             compiler_params=triton.CompilerParams(num_warps=layout.warps, num_stages=1),
             interpret=interpret,
         )
-        out = on_platform("cuda", run(False), run(True), arrays)
+
+        def kernel(*arrays: Array) -> Any:
+            check_known()
+            return run(False)(*arrays)
+
+        out = on_platform("cuda", kernel, run(True), arrays)
         return tuple(out[: len(written)])
 
     def kernel(self, layout: Layout, structure: Any, made: Any, interpret: bool) -> Any:
@@ -144,7 +144,7 @@ class Kernel(NamedTuple):
             def wave(n: Any, none: None) -> None:
                 del none
                 there = place._replace(tile=tile + n * layout.tiles)
-                run_all(program._replace(place=there), exchange)
+                run_all(dataclasses.replace(program, place=there), exchange)
 
             jax.lax.fori_loop(0, layout.waves, wave, None)
 

@@ -4,6 +4,8 @@ A step is `before`, at the end of which the program hands over what a recurrent 
 reads, and `after`, which has that product. `state` is what goes from one to the next.
 """
 
+import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,7 +46,8 @@ class Operand(NamedTuple):
         return total
 
 
-class Program(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Program(abc.ABC):
     """Of one network: its refs, weights that are at hand, and where the program is.
 
     Attributes:
@@ -66,35 +69,35 @@ class Program(NamedTuple):
     precision: Any
 
     @staticmethod
+    @abc.abstractmethod
     def parts(cell: KernelCell) -> int:
         """How many arrays are handed over."""
-        raise NotImplementedError
 
     @staticmethod
+    @abc.abstractmethod
     def load_weights(place: Place, network: Any) -> list[list[Any]]:
         """Those that it reads, once."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def memory(self) -> Any:
         """Refs that hold the state in the end."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def begin(self) -> Any:
         """The state that the first step takes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def inputs(self, n: Any) -> tuple[Any, ...]:
         """What the n-th step reads."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def before(self, n: Any, state: Any, now: Any) -> tuple[Any, tuple[Any, ...]]:
         """The state before the product, and what is handed over for it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def after(self, n: Any, state: Any, now: Any, operand: Operand) -> Any:
         """The state that the next step takes."""
-        raise NotImplementedError
 
     def time(self, n: Any) -> Any:
         """The step that is visited as the n-th; the last one stands for what comes after it."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks
 from rnnjax.methods.pallas.steps import KernelCell
 
 LEAST = 16  # rows, units and columns that the matrix unit takes
@@ -140,6 +141,15 @@ def lowers_without_gpu() -> bool:
     """Whether Pallas lowers for CUDA where no GPU is: newer JAX wants to be told for which one."""
     told = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None) is not None
     return told or jax.__version_info__ < (0, 11)
+
+
+def check_known() -> None:
+    """Refuse to lower for a GPU of which nothing is known."""
+    if jax.default_backend() == "gpu" or lowers_without_gpu():
+        return
+    way_out = "lower inside jax.sharding.use_abstract_mesh of a mesh that has it, or use Fused()"
+    wanted = "tell the GPU, where none is here"
+    _checks.refuse("PallasGPU", "abstract_device", wanted, None, way_out)
 
 
 def why_not_here(multiprocessors: int) -> str | None:

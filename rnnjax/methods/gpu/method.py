@@ -2,19 +2,18 @@
 
 import dataclasses
 
-import jax
-
 from rnnjax import _checks
 from rnnjax._typing import PyTree
-from rnnjax.methods.base import Call
+from rnnjax.methods.base import Call, TogetherMethod
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
 from rnnjax.methods.gpu.layout import why_not_fit, why_not_here
+from rnnjax.methods.pallas.reasons import why_not_placed, why_not_typed
 from rnnjax.methods.pallas.steps import has_heads, kernel_cell
 
 
 @dataclasses.dataclass(frozen=True)
-class PallasGPU:
+class PallasGPU(TogetherMethod):
     """Run the whole sequence in one kernel on a GPU, forward and back.
 
     For the LSTM, the GRU that resets after the product, and both with heads. A program of the
@@ -69,30 +68,14 @@ class PallasGPU:
         cell = kernel_cell(call.cell.form)
         if cell is None:
             return "it knows the LSTM and the GRU that resets after the product, plain or of heads"
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
-        if jax.sharding.get_abstract_mesh().manual_axes and jax.default_backend() != "gpu":
-            return "inside shard_map it runs on GPU alone"
-        reason = why_not_here(self.multiprocessors)
+        found = dtypes_of(call)
+        reason = why_not_placed("gpu") or why_not_here(self.multiprocessors) or why_not_typed(found)
         if reason is not None:
             return reason
-        found = dtypes_of(call)
-        others = {str(dtype) for dtype in found.projected} - {"float32", "bfloat16"}
-        others |= {str(dtype) for dtype in found.carry} - {"float32"}
-        if others:
-            return f"its gates and carry are float32, and here is {min(others)}"
         (dtype,) = found.projected
         w_hh = call.params.w_hh
         heads, units = w_hh.shape[:2] if has_heads(call.cell.form) else (1, w_hh.shape[0])
         return why_not_fit(cell, heads, units, dtype, self.multiprocessors)
-
-    def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Run at once."""
-        return self.run_together((call,))[0]
-
-    def runs_together(self, call: Call) -> bool:
-        """Always: networks run side by side."""
-        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None

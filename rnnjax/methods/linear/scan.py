@@ -9,6 +9,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Shaped
 from rnnjax.methods.linear.solvers import Solver, one_by_one
 from rnnjax.methods.lowering import by_platform
+from rnnjax.methods.manual import why_not_explicit
 from rnnjax.methods.reverse_only import first_order, reverse_mode
 
 IN_KERNELS = ("float32", "bfloat16", "complex64")
@@ -66,7 +67,7 @@ def linear_scan(
 def where_lowered(a: Array, b: Array, h: Array, reverse: bool) -> Array:
     """A solver: one step after the other; on a TPU its kernel, for the dtypes that it knows."""
     plain = functools.partial(one_by_one, reverse=reverse)
-    if str(a.dtype) not in IN_KERNELS or jax.sharding.get_abstract_mesh().explicit_axes:
+    if str(a.dtype) not in IN_KERNELS or why_not_explicit():
         return plain(a, b, h)
 
     def kernel(a: Array, b: Array, h: Array) -> Array:

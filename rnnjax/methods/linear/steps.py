@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from rnnjax._typing import Array, PyTree
 from rnnjax.cells.linear import LinearForm, WindowCarry, computed_in, read, write
+from rnnjax.methods import manual
 from rnnjax.methods.base import Call, keep, zeros_like
 from rnnjax.methods.linear.scan import before, solve
 from rnnjax.methods.linear.solvers import Solver
@@ -14,9 +15,7 @@ def why_not_linear(call: Call) -> str | None:
     """What the methods for linear cells say of others."""
     if not isinstance(call.cell.form, LinearForm):
         return "it knows cells that are linear in their carry, and this cell is none of them"
-    if jax.sharding.get_abstract_mesh().explicit_axes:
-        return "it does not run on a mesh with explicit axes"
-    return None
+    return manual.why_not_explicit()
 
 
 def run_linear(call: Call, solver: Solver) -> tuple[PyTree, PyTree]:

@@ -6,7 +6,7 @@ import jax
 
 from rnnjax._typing import PyTree
 from rnnjax.cells.elman import ElmanForm
-from rnnjax.methods.base import Call
+from rnnjax.methods.base import Call, TogetherMethod
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused import Fused
 from rnnjax.methods.fused.sequence import run_at_once
@@ -16,7 +16,7 @@ from rnnjax.methods.native.loops import LOOPS
 
 
 @dataclasses.dataclass(frozen=True)
-class Native:
+class Native(TogetherMethod):
     """Run the whole sequence with loops of compiled C++, on CPU.
 
     `Fused` with its loops over time in a library of its own: inputs are projected some steps
@@ -46,14 +46,6 @@ class Native:
             return "of Elman cells it knows those with jnp.tanh and jax.nn.relu"
         others = sorted({str(dtype) for dtype in frozenset().union(*dtypes_of(call))} - {"float32"})
         return f"it computes in float32, and here is {others[0]}" if others else None
-
-    def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Run at once."""
-        return self.run_together((call,))[0]
-
-    def runs_together(self, call: Call) -> bool:
-        """Always: threads share the networks."""
-        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None

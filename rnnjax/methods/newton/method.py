@@ -11,7 +11,7 @@ from rnnjax import _checks
 from rnnjax._typing import Array, Bool, Float, Int, PyTree
 from rnnjax.cells.base import Cell
 from rnnjax.methods.base import Call
-from rnnjax.methods.manual import vary, varying_axes
+from rnnjax.methods.manual import vary, varying_axes, why_not_explicit
 from rnnjax.methods.newton.sequence import Problem, iterate, residual, whole_sequence
 from rnnjax.methods.newton.steps import Operands
 from rnnjax.methods.newton.units import units_of
@@ -96,11 +96,9 @@ class Newton:
                 "it knows cells whose form is a DiagonalForm and the plain LSTM, GRU and Elman "
                 "cell, and this cell is none of them"
             )
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
         leaves, structure = jax.tree.flatten((call.params, call.xs))
         kinds = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-        return _why_not_carry(call.cell, structure, kinds)
+        return why_not_explicit() or _why_not_carry(call.cell, structure, kinds)
 
     def run(self, call: Call) -> tuple[PyTree, PyTree]:
         """Run all steps at once."""

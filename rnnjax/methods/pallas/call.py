@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from rnnjax._typing import Array
+from rnnjax.methods.lowering import PLATFORMS, by_platform
 from rnnjax.methods.manual import vary, varying_axes
 from rnnjax.methods.partition import over_rows
 
@@ -35,6 +36,21 @@ def on_each_device(
     return jax.tree.unflatten(jax.tree.structure(made), out)
 
 
+def in_groups(kernel: Any, most: int | None, networks: list[Any], *rest: Any) -> list[Any]:
+    """Run all networks, so many at a time; None for all at once.
+
+    `kernel` has `reverse`, of each network, and `run_here`; the rest is for `on_each_device`.
+    """
+    if most is None or len(networks) <= most:
+        return on_each_device(kernel.run_here, networks, *rest)
+    out = []
+    for begin in range(0, len(networks), most):
+        part = slice(begin, begin + most)
+        own = kernel._replace(reverse=kernel.reverse[part])
+        out += on_each_device(own.run_here, networks[part], *rest)
+    return out
+
+
 def sizes_of(operands: Sequence[Array], axes: Sequence[str]) -> dict[str, int]:
     """How long each axis is."""
     sizes: dict[str, int] = {}
@@ -56,4 +72,6 @@ def on_platform(
     """
     if varying_axes(operands):
         return kernel(*operands)
-    return jax.lax.platform_dependent(*operands, **{platform: kernel}, default=interpreter)
+    there = platform in PLATFORMS.get(jax.default_backend(), ())
+    here = kernel if there else interpreter
+    return by_platform(here, {platform: kernel}, interpreter)(*operands)

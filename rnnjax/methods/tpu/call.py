@@ -11,7 +11,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from rnnjax._typing import Array
 from rnnjax.methods.manual import result_like
-from rnnjax.methods.pallas.call import on_each_device, on_platform, sizes_of
+from rnnjax.methods.pallas.call import in_groups, on_platform, sizes_of
 from rnnjax.methods.pallas.steps import KernelCell
 from rnnjax.methods.tpu.layout import VMEM, Layout, layout_of, networks_that_fit
 
@@ -42,13 +42,7 @@ class Kernel(NamedTuple):
         """
         w_hh = networks[0].w_hh
         together = networks_that_fit(self.cell, min(w_hh.shape), w_hh.dtype)
-        if len(networks) > together:
-            first, rest = (
-                self._replace(reverse=self.reverse[part]).call(networks[part], taken, made, dtypes)
-                for part in (slice(together), slice(together, None))
-            )
-            return [*first, *rest]
-        return on_each_device(self.run_here, networks, taken, made, dtypes)
+        return in_groups(self, together, networks, taken, made, dtypes)
 
     def run_here(
         self, structure: Any, taken: Any, made: Any, dtypes: Any, *operands: Array

@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import jax
-
 from rnnjax._typing import PyTree
 from rnnjax.cells.linear import LinearForm
-from rnnjax.methods.base import Call
+from rnnjax.methods.base import Call, TogetherMethod
 from rnnjax.methods.dtypes import dtypes_of
 from rnnjax.methods.fused.sequence import run_at_once
 from rnnjax.methods.linear.steps import run_linear
+from rnnjax.methods.pallas.reasons import why_not_placed, why_not_typed
 from rnnjax.methods.pallas.steps import has_heads, kernel_cell
 from rnnjax.methods.tpu.layout import why_not_fit
 
@@ -17,7 +16,7 @@ ABOVE_FLOAT32 = {"float64", "complex128"}
 
 
 @dataclasses.dataclass(frozen=True)
-class PallasTPU:
+class PallasTPU(TogetherMethod):
     """Run the whole sequence in one kernel on a TPU, forward and back.
 
     For the LSTM and the GRU that resets after the product. The recurrent weights are brought to
@@ -56,28 +55,18 @@ class PallasTPU:
                 "it knows the plain LSTM and the GRU that resets after the product, and cells that "
                 "are linear in their carry"
             )
-        if jax.sharding.get_abstract_mesh().explicit_axes:
-            return "it does not run on a mesh with explicit axes"
-        if jax.sharding.get_abstract_mesh().manual_axes and jax.default_backend() != "tpu":
-            return "inside shard_map it runs on TPU alone"
+        reason = why_not_placed("tpu")
+        if reason is not None:
+            return reason
         found = dtypes_of(call)
         if cell is None:
             wide = {str(dtype) for dtype in found.projected | found.carry} & ABOVE_FLOAT32
             return f"its recurrence is float32, and here is {min(wide)}" if wide else None
-        others = {str(dtype) for dtype in found.projected} - {"float32", "bfloat16"}
-        others |= {str(dtype) for dtype in found.carry} - {"float32"}
-        if others:
-            return f"its gates and carry are float32, and here is {min(others)}"
+        reason = why_not_typed(found)
+        if reason is not None:
+            return reason
         (dtype,) = found.projected
         return why_not_fit(cell, call.params.w_hh.shape[0], dtype)
-
-    def run(self, call: Call) -> tuple[PyTree, PyTree]:
-        """Run at once."""
-        return self.run_together((call,))[0]
-
-    def runs_together(self, call: Call) -> bool:
-        """Always: no product waits for another network's gates, and nothing is turned around."""
-        return True
 
     def run_together(
         self, calls: tuple[Call, ...], stack: PyTree = None
