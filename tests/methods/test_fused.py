@@ -124,7 +124,7 @@ def test_cells_without_a_form_are_for_scan():
         rnnjax.unroll(cell, params, xs, method=rnnjax.Fused())
     explanation = rnnjax.explain(cell, params, xs)
     assert explanation.method == rnnjax.Scan()
-    assert "it knows the plain LSTM" in dict(explanation.passed_over)["Fused"]
+    assert "it knows the LSTM and GRU" in dict(explanation.passed_over)["Fused"]
 
 
 def test_none_picks_fused_for_plain_cells_without_a_library(monkeypatch):
