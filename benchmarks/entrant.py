@@ -13,6 +13,8 @@ from cases import Case
 from client import Worker, WorkerError
 
 TURN = 0.02  # seconds that a turn lasts at least; faster calls are repeated
+# Seconds of calls that do not count, at the beginning of a turn of training: see `NOTES.md`.
+READY = 1.5
 LONG = 0.1  # seconds of a second call after which a third would warm nothing up
 
 
@@ -26,7 +28,9 @@ class Entrant:
         self.worker = worker
         self.result: dict[str, Any] = {}
         self.seconds: list[float] = []
-        self.calls, self.turn = 1, 0.0  # of each turn: how many, and about how many seconds
+        self.firsts: list[float] = []  # the first call of each turn
+        # Of each turn: calls that count, those before them that do not, and seconds, about.
+        self.calls, self.ready, self.turn = 1, 1, 0.0
 
     @property
     def racing(self) -> bool:
@@ -62,17 +66,22 @@ class Entrant:
         if not error <= check.TOLERANCE:
             self.out("wrong", f"differs from the reference by {error:.1e}")
 
-    def warm_up(self, least: int) -> None:
+    def warm_up(self, least: int, *, training: bool) -> None:
         """Calls that do not count; the last one says how many make a turn, `least` or more."""
         seconds = [self.result.pop("second_call")]
         if seconds[-1] < LONG:
             seconds += self._time(2)
         self.calls = min(1000, max(least, math.ceil(TURN / seconds[-1])))
-        self.turn = self.calls * seconds[-1]
+        large = training and seconds[-1] > TURN
+        self.ready = max(self.calls, math.ceil(READY / seconds[-1])) if large else self.calls
+        self.turn = (self.ready + self.calls) * seconds[-1]
 
     def take_turn(self) -> None:
+        """Calls in a row, of which the last ones count."""
         if self.racing:
-            self.seconds += self._time(self.calls)
+            seconds = self._time(self.ready + self.calls)
+            self.firsts += seconds[:1]
+            self.seconds += seconds[self.ready :]
 
     def finish(self) -> None:
         if self.racing:
@@ -80,6 +89,7 @@ class Entrant:
                 "state": "timed",
                 "median": statistics.median(self.seconds),
                 "min": min(self.seconds),
+                "first_of_turn": statistics.median(self.firsts),
                 "calls": len(self.seconds),
             }
 

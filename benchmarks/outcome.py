@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
         return cls(Case(**entry["case"]), entry["flops"], entry["results"])
 
     def figure(self, peer: str, name: str) -> float | None:
-        """`median`, `min`, `first_call` or `temporary_bytes`; None unless it was timed."""
+        """Such as `median`, `first_of_turn` or `temporary_bytes`; None unless it was timed."""
         result = self.results.get(peer, {})
         return result.get(name) if result.get("state") == "timed" else None
 
@@ -35,11 +35,13 @@ class Outcome(NamedTuple):
         ours, theirs = self.figure(OURS, name), self.figure(peer, name)
         return theirs / ours if ours and theirs is not None else None
 
-    def fastest(self, *, in_jax: bool = False) -> float | None:
+    def fastest(self, name: str = "median", *, in_jax: bool = False) -> float | None:
         """The lowest of the ratios against others, or those written in JAX."""
         others = [p for p in self.results if not p.startswith(OURS)]
         kept = [p for p in others if peers.entry(p).in_jax or not in_jax]
-        return min((ratio for p in kept if (ratio := self.ratio(p)) is not None), default=None)
+        return min(
+            (ratio for p in kept if (ratio := self.ratio(p, name)) is not None), default=None
+        )
 
     def share(self, flop_per_second: float) -> float | None:
         """Of the speed that matmuls alone would allow."""

@@ -22,9 +22,7 @@ class Budget(NamedTuple):
 
     seconds: float  # of each peer and case, about
     rounds: int  # at least
-    # Of each turn, at least. What a peer frees, the machine may take back while others run, and
-    # hand out again slowly: most calls should be those of a program that runs on.
-    calls: int = 3
+    calls: int = 4  # of each turn, at least, that count
 
 
 class Race:
@@ -67,7 +65,7 @@ class Race:
         say(f"{case.name}: check")
         self._check(case, entrants)
         say(f"{case.name}: turns")
-        self._time(list(entrants.values()))
+        self._time(case, list(entrants.values()))
         for entrant in entrants.values():
             entrant.finish()
             entrant.drop()
@@ -96,10 +94,10 @@ class Race:
         for reference in references.values():
             reference.drop()
 
-    def _time(self, entrants: list[Entrant]) -> None:
+    def _time(self, case: Case, entrants: list[Entrant]) -> None:
         for entrant in entrants:
             if entrant.racing:
-                entrant.warm_up(self.budget.calls)
+                entrant.warm_up(self.budget.calls, training=case.mode == "training")
         racing = [entrant for entrant in entrants if entrant.racing]
         if not racing:
             return

@@ -10,6 +10,7 @@ import argparse
 import os
 import pathlib
 
+import entrant
 import outcome
 import picture
 import summary
@@ -22,8 +23,10 @@ README = ROOT / "README.md"
 MARKS = ("<!-- benchmark -->", "<!-- /benchmark -->")
 READING = (
     "Ratios are the peer's figure over rnnjax's: above 1 rnnjax is faster or smaller. Times are "
-    "medians of single calls, at least three in each turn; means are geometric. Training is a "
-    "loss on all outputs and its gradient by all weights. Of limit: the time of the matmuls "
+    "medians of single calls, at least four in a row in each turn. Others come before them that "
+    "do not count, in training {ready:g} s of them: first calls find their memory as others left "
+    "it (NOTES.md). Means are geometric. Training is a loss on all outputs "
+    "and its gradient by all weights. Of limit: the time of the matmuls "
     "alone, at the speed of a large one in the same run, over rnnjax's time. First call: tracing, "
     "compilation and first run; temporary memory: as the compiler states it; of both, rnnjax's "
     "and NNX's. Every result was first held against rnnjax's definition in float64, with a "
@@ -39,7 +42,7 @@ def write(path: pathlib.Path) -> list[pathlib.Path]:
     parts = [
         f"# rnnjax side by side, on {record.machine['kind']}",
         summary.conditions(record),
-        READING.format(tolerance=record.tolerance),
+        READING.format(tolerance=record.tolerance, ready=entrant.READY),
         summary.table(record),
         *bullets("Targets", summary.misses(record)),
         f"![The ratios of all cases]({drawn.name})",

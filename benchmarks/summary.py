@@ -93,6 +93,7 @@ def table(record: Record) -> str:
         ("time of the fastest JAX peer", in_jax),
         ("training: of the fastest of all", only("training", Outcome.fastest)),
         ("inference: of the fastest of all", only("inference", Outcome.fastest)),
+        ("first calls of turns: of the fastest of all", lambda o: o.fastest("first_of_turn")),
         *((f"time of {peers.entry(p).label}", lambda o, p=p: o.ratio(p)) for p in others),
         ("first call of NNX", lambda o: o.ratio(FLAX, "first_call")),
         ("temporary memory of NNX", lambda o: o.ratio(FLAX, "temporary_bytes")),
