@@ -14,7 +14,7 @@ from client import Worker, WorkerError
 
 TURN = 0.02  # seconds that a turn lasts at least; faster calls are repeated
 # Seconds of calls that do not count, at the beginning of a turn of training: see `NOTES.md`.
-READY = 1.5
+READY = 2.5
 LONG = 0.1  # seconds of a second call after which a third would warm nothing up
 
 

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     names = f"some of {known}, or rnnjax:Scan for a method; rnnjax always takes part"
     out.add_argument("--peers", default=known, metavar="NAMES", help=names)
     out.add_argument("--seconds", type=float, default=0.25, help="of each peer and case, about")
-    out.add_argument("--rounds", type=int, default=3, help="at least so many")
+    out.add_argument("--rounds", type=int, default=2, help="at least so many")
     where = "folder of tables and pictures; benchmarks/results for a whole run, or else .../output"
     out.add_argument("--out", type=session.folder, metavar="DIR", help=where)
     return out
