@@ -3,12 +3,15 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
+#include <new>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "kernels.h"
 #include "pages.h"
+#include "workspace.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -108,19 +111,6 @@ class Reader {
     return nullptr;
   }
 
-  // An array of at least so many numbers to work in.
-  float* scratch(int64_t least, int64_t* numbers = nullptr) {
-    auto got = arrays_.template get<ffi::AnyBuffer>(index_++);
-    if (!got.has_value() || buffer(*got).element_type() != ffi::F32 ||
-        static_cast<int64_t>(buffer(*got).element_count()) < least) {
-      fail("scratch is missing or too small");
-      return nullptr;
-    }
-    if (numbers) *numbers = buffer(*got).element_count();
-    use_large_pages(buffer(*got).untyped_data(), buffer(*got).size_bytes());
-    return static_cast<float*>(buffer(*got).untyped_data());
-  }
-
   const std::string& error() const { return error_; }
 
  private:
@@ -137,9 +127,12 @@ class Reader {
   std::string error_;
 };
 
-constexpr int64_t kForwardArguments = 11, kForwardResults = 8;
-constexpr int64_t kBackwardArguments = 12, kBackwardResults = 7;
+constexpr int64_t kForwardArguments = 11, kForwardResults = 7;
+constexpr int64_t kBackwardArguments = 12, kBackwardResults = 6;
 constexpr int64_t kGradientsArguments = 7, kGradientsResults = 4;
+
+constexpr int64_t kMostScratch = int64_t{1} << 40;  // numbers: of more, bytes might not be counted
+int64_t aligned(int64_t numbers) { return padded(numbers, 16); }  // lines of the cache
 
 ffi::Error invalid(const std::string& text) { return ffi::Error::InvalidArgument(text); }
 
@@ -161,14 +154,30 @@ bool read_size(const Arguments& arguments, const Results& results, size_t over_t
   return true;
 }
 
+// Memory for every network to work in, `numbers` of each; null, and an error, if that is not enough
+// or cannot be had.
+std::unique_ptr<Workspace> workspace(size_t networks, int64_t numbers, int64_t least, ffi::Error* error) {
+  if (numbers < least) {
+    *error = invalid("rnnjax native: scratch is too small");
+    return nullptr;
+  }
+  try {
+    if (numbers > kMostScratch) throw std::bad_alloc();
+    return std::make_unique<Workspace>(networks * aligned(numbers));
+  } catch (const std::bad_alloc&) {
+    *error = ffi::Error(ffi::ErrorCode::kResourceExhausted, "rnnjax native: no memory to work in");
+    return nullptr;
+  }
+}
+
 ffi::Error wrong_number() {
   return invalid("rnnjax native: the number of arrays, or the shape of the first, is wrong");
 }
 
 // `reverse` and `number` are of each network: whether it runs backwards, and which matrix of a
 // stack is its own.
-ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork reverse, PerNetwork number,
-                       ffi::RemainingArgs arguments, ffi::RemainingRets results) {
+ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, int64_t scratch, PerNetwork reverse,
+                       PerNetwork number, ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
   if (!read_size(arguments, results, 0, 5, kForwardArguments, kForwardResults, cell, reverse.size(), &size) ||
       number.size() != reverse.size()) {
@@ -204,18 +213,24 @@ ffi::Error run_forward(ffi::ThreadPool pool, int32_t cell, bool keep, PerNetwork
     net.extra = out.floats<float>("extra", {t, b, h}, !keep || !has_extra(cell));
     net.origins = out.take<int32_t>("origins", ffi::S32, {t, b}, !keep);
     net.start_c = out.floats<float>("start.c", {t, b, h}, !keep || !c);
-    net.scratch = out.scratch(least_forward_scratch(size), &net.scratch_numbers);
   }
   if (!in.error().empty()) return invalid(in.error());
   if (!out.error().empty()) return invalid(out.error());
   if (b == 0 || h == 0) return ffi::Error::Success();
+  ffi::Error error = ffi::Error::Success();
+  const auto memory = workspace(nets.size(), scratch, least_forward_scratch(size), &error);
+  if (!memory) return error;
+  for (size_t n = 0; n < nets.size(); ++n) {
+    nets[n].scratch = memory->numbers() + n * aligned(scratch);
+    nets[n].scratch_numbers = scratch;
+  }
   XlaPool threads(pool);
   selected.load()->forward(size, nets, threads);
   return ffi::Error::Success();
 }
 
-ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, PerNetwork number,
-                        ffi::RemainingArgs arguments, ffi::RemainingRets results) {
+ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, int64_t scratch, PerNetwork reverse,
+                        PerNetwork number, ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   Size size;
   if (!read_size(arguments, results, 7, 8, kBackwardArguments, kBackwardResults, cell, reverse.size(), &size) ||
       number.size() != reverse.size()) {
@@ -250,11 +265,16 @@ ffi::Error run_backward(ffi::ThreadPool pool, int32_t cell, PerNetwork reverse, 
     net.dbegin.c = out.floats<float>("cotangent of begin.c", {b, h}, !c);
     net.dfresh.h = out.floats<float>("cotangent of fresh.h", {b, h}, !fresh);
     net.dfresh.c = out.floats<float>("cotangent of fresh.c", {b, h}, !fresh || !c);
-    net.scratch = out.scratch(backward_scratch(size));
   }
   if (!in.error().empty()) return invalid(in.error());
   if (!out.error().empty()) return invalid(out.error());
   if (b == 0 || h == 0) return ffi::Error::Success();
+  ffi::Error error = ffi::Error::Success();
+  const auto memory = workspace(nets.size(), scratch, backward_scratch(size), &error);
+  if (!memory) return error;
+  for (size_t n = 0; n < nets.size(); ++n) {
+    nets[n].scratch = memory->numbers() + n * aligned(scratch);
+  }
   XlaPool threads(pool);
   selected.load()->backward(size, nets, threads);
   return ffi::Error::Success();
@@ -299,6 +319,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_forward, rnnjax::run_forward,
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
                                   .Attr<bool>("keep")
+                                  .Attr<int64_t>("scratch")
                                   .Attr<rnnjax::PerNetwork>("reverse")
                                   .Attr<rnnjax::PerNetwork>("number")
                                   .RemainingArgs()
@@ -308,6 +329,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_backward, rnnjax::run_backward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("cell")
+                                  .Attr<int64_t>("scratch")
                                   .Attr<rnnjax::PerNetwork>("reverse")
                                   .Attr<rnnjax::PerNetwork>("number")
                                   .RemainingArgs()
@@ -321,7 +343,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnjax_gradients, rnnjax::run_gradients,
                                   .RemainingRets());
 
 // The interface between this library and rnnjax/methods/native: raised when either side changes.
-extern "C" int rnnjax_interface() { return 7; }
+extern "C" int rnnjax_interface() { return 8; }
 
 extern "C" const char* rnnjax_instruction_set() { return rnnjax::selected.load()->name; }
 

@@ -27,6 +27,7 @@
 #include "testing/reference.h"
 #include "testing/runs.h"
 #include "testing/steps.h"
+#include "workspace.h"
 
 namespace rnnjax {
 namespace {
@@ -370,6 +371,46 @@ void test_concurrent_calls() {
   }
 }
 
+// --- Memory to work in.
+
+void test_workspaces() {
+  const float* first;
+  {
+    const Workspace workspace(1000);
+    first = workspace.numbers();
+    const Workspace other(1000);
+    CHECK(other.numbers() != first, "two calls at once have memory of their own");
+  }
+  {
+    const Workspace smaller(900);
+    const Workspace much_smaller(10);
+    CHECK(smaller.numbers() != much_smaller.numbers(), "nor do they share it of other sizes");
+    const Workspace again(1000);
+    CHECK(smaller.numbers() == first || again.numbers() == first, "memory serves the next call");
+  }
+  constexpr size_t kLarge = Workspace::kKept / 4 * 3, kNumbers = kLarge / sizeof(float);
+  { const Workspace one(kNumbers), two(kNumbers); }
+  CHECK(Workspace::kept() >= kLarge && Workspace::kept() <= Workspace::kKept, "not all is kept");
+  { const Workspace too_large(2 * Workspace::kKept / sizeof(float)); }
+  CHECK(Workspace::kept() <= Workspace::kKept, "nor what is larger than that");
+
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int id = 0; id < 8; ++id) {
+    threads.emplace_back([id, &wrong] {
+      for (int i = 0; i < 200; ++i) {
+        const size_t size = 100 * (1 + (id + i) % 7);
+        const Workspace workspace(size);
+        std::fill_n(workspace.numbers(), size, static_cast<float>(id));
+        std::this_thread::yield();
+        for (size_t j = 0; j < size; ++j) wrong += workspace.numbers()[j] != static_cast<float>(id);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0, "calls in several threads have memory of their own");
+}
+
 }  // namespace
 }  // namespace rnnjax
 
@@ -388,6 +429,7 @@ int main(int count, char** words) {
   rnnjax::test_step_networks();
   rnnjax::test_pools();
   rnnjax::test_concurrent_calls();
+  rnnjax::test_workspaces();
   std::printf("%d failures\n", rnnjax::failures);
   return rnnjax::failures != 0;
 }

@@ -316,10 +316,9 @@ def by_hand(signature):
         jax.ShapeDtypeStruct(shape(a), jnp.int32 if a == "t b" else jnp.float32)
         for a in signature.results
     ]
-    if signature.scratch is not None:
-        least = signature.scratch(kinds.LSTM, sizes | {"t": 1})
-        results.append(jax.ShapeDtypeStruct((least,), jnp.float32))
     attributes = {"cell": np.int32(kinds.LSTM.number)}
+    if signature.scratch is not None:
+        attributes["scratch"] = np.int64(signature.scratch(kinds.LSTM, sizes | {"t": 1}))
     if signature is not call_module.GRADIENTS:
         attributes |= {"reverse": np.zeros(1, np.int32), "number": np.zeros(1, np.int32)}
     if signature is call_module.FORWARD:
@@ -370,6 +369,10 @@ def test_wrong_sizes_are_refused_by_the_library(signature):
             wrong = [*arrays[:where], np.full((3, 2), origin, np.int32), *arrays[where + 1 :]]
             with pytest.raises(Exception, match="name what is not there"):
                 call(wrong, results)
+    if "scratch" in attributes:
+        for much, reason in ((attributes["scratch"] - 1, "too small"), (2**62, "no memory")):
+            with pytest.raises(Exception, match=f"rnnjax native: .*{reason}"):
+                call(arrays, results, scratch=np.int64(much))
     if "number" in attributes:
         with pytest.raises(Exception, match="number of arrays"):
             call(arrays, results, number=np.zeros(2, np.int32))

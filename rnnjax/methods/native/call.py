@@ -31,7 +31,8 @@ class Signature(NamedTuple):
             all networks, side by side in an array that the first one has, and `f` what rows
             began with and were restarted with.
         results: the same of what it returns.
-        scratch: `kind, sizes -> n`: of each network, how many numbers it works in; None for none.
+        scratch: `kind, sizes -> n`: how many numbers it works in for each network, which are the
+            library's own; None for none.
     """
 
     name: str
@@ -127,23 +128,17 @@ def run_here(
         result_like(arrays[0], flat(names), jnp.int32 if names == ORIGINS else jnp.float32)
         for names in results
     ]
-    scratch = (
-        [result_like(arrays[0], (signature.scratch(kind, sizes),), jnp.float32)]
-        if signature.scratch
-        else []
-    )
-    firsts = range(0, len(results), made)
-    every = [x for first in firsts for x in (*like[first : first + made], *scratch)]
+    if signature.scratch:
+        attributes = attributes | {"scratch": np.int64(signature.scratch(kind, sizes))}
     aliases = {
-        n * taken + array: n * (made + len(scratch)) + result
-        for n in range(len(firsts))
+        n * taken + array: n * made + result
+        for n in range(len(results) // made)
         for array, result in in_place.items()
     }
     function = jax.ffi.ffi_call(
-        signature.name, every, vmap_method="sequential", input_output_aliases=aliases
+        signature.name, like, vmap_method="sequential", input_output_aliases=aliases
     )
     operands = (a.reshape(flat(n)) for a, n in zip(arrays, axes, strict=True))
     out = function(*operands, cell=np.int32(kind.number), **attributes)
-    out = [a for i, a in enumerate(out) if i % (made + len(scratch)) < made]
     shapes = [tuple(sizes[axis] for axis in names.split()) for names in results]
     return tuple(a.reshape(shape) for a, shape in zip(out, shapes, strict=True))
