@@ -14,7 +14,7 @@ from client import Worker, WorkerError
 
 TURN = 0.02  # seconds that a turn lasts at least; faster calls are repeated
 # Seconds of calls that do not count, at the beginning of a turn of training: see `NOTES.md`.
-READY = 2.5
+READY = 2.0
 LONG = 0.1  # seconds of a second call after which a third would warm nothing up
 
 
@@ -27,10 +27,11 @@ class Entrant:
     def __init__(self, worker: Worker):
         self.worker = worker
         self.result: dict[str, Any] = {}
-        self.seconds: list[float] = []
+        self.turns: list[list[float]] = []  # seconds of the calls that count
         self.firsts: list[float] = []  # the first call of each turn
         # Of each turn: calls that count, those before them that do not, and seconds, about.
         self.calls, self.ready, self.turn = 1, 1, 0.0
+        self.large = False  # whether memory must be made ready
 
     @property
     def racing(self) -> bool:
@@ -72,8 +73,8 @@ class Entrant:
         if seconds[-1] < LONG:
             seconds += self._time(2)
         self.calls = min(1000, max(least, math.ceil(TURN / seconds[-1])))
-        large = training and seconds[-1] > TURN
-        self.ready = max(self.calls, math.ceil(READY / seconds[-1])) if large else self.calls
+        self.large = training and seconds[-1] > TURN
+        self.ready = max(self.calls, math.ceil(READY / seconds[-1])) if self.large else self.calls
         self.turn = (self.ready + self.calls) * seconds[-1]
 
     def take_turn(self) -> None:
@@ -81,16 +82,18 @@ class Entrant:
         if self.racing:
             seconds = self._time(self.ready + self.calls)
             self.firsts += seconds[:1]
-            self.seconds += seconds[self.ready :]
+            self.turns.append(seconds[self.ready :])
 
     def finish(self) -> None:
         if self.racing:
+            seconds = [second for turn in self.turns for second in turn]
             self.result |= {
                 "state": "timed",
-                "median": statistics.median(self.seconds),
-                "min": min(self.seconds),
+                "median": statistics.median(seconds),
+                "min": min(seconds),
                 "first_of_turn": statistics.median(self.firsts),
-                "calls": len(self.seconds),
+                "calls": len(seconds),
+                "turns": [statistics.median(turn) for turn in self.turns],
             }
 
     def drop(self) -> None:

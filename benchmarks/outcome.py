@@ -21,10 +21,12 @@ class Outcome(NamedTuple):
     case: Case
     flops: int
     results: dict[str, dict[str, Any]]
+    speeds: list[float]  # of a large matmul, in each round
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> "Outcome":
-        return cls(Case(**entry["case"]), entry["flops"], entry["results"])
+        speeds = entry["matmul_flop_per_second"]
+        return cls(Case(**entry["case"]), entry["flops"], entry["results"], speeds)
 
     def figure(self, peer: str, name: str) -> float | None:
         """Such as `median`, `first_of_turn` or `temporary_bytes`; None unless it was timed."""
@@ -32,6 +34,9 @@ class Outcome(NamedTuple):
         return result.get(name) if result.get("state") == "timed" else None
 
     def ratio(self, peer: str, name: str = "median") -> float | None:
+        """Theirs over ours; of times the median of all rounds, in which the machine is the same."""
+        if name == "median":
+            return self._in_rounds(self._turns(peer))
         ours, theirs = self.figure(OURS, name), self.figure(peer, name)
         return theirs / ours if ours and theirs is not None else None
 
@@ -43,10 +48,20 @@ class Outcome(NamedTuple):
             (ratio for p in kept if (ratio := self.ratio(p, name)) is not None), default=None
         )
 
-    def share(self, flop_per_second: float) -> float | None:
+    def share(self) -> float | None:
         """Of the speed that matmuls alone would allow."""
-        ours = self.figure(OURS, "median")
-        return self.flops / flop_per_second / ours if ours else None
+        return self._in_rounds([self.flops / speed for speed in self.speeds])
+
+    def _turns(self, peer: str) -> list[float]:
+        result = self.results.get(peer, {})
+        return result["turns"] if result.get("state") == "timed" else []
+
+    def _in_rounds(self, seconds: list[float]) -> float | None:
+        """The median, over rounds, of these seconds over ours."""
+        ours = self._turns(OURS)
+        if not ours or not seconds:
+            return None
+        return statistics.median(theirs / own for theirs, own in zip(seconds, ours, strict=True))
 
 
 class Record(NamedTuple):
@@ -62,13 +77,14 @@ class Record(NamedTuple):
 
 def read(path: pathlib.Path) -> Record:
     raw = json.loads(path.read_text())
+    outcomes = [Outcome.of(entry) for entry in raw["cases"]]
     return Record(
         raw["machine"],
         raw["left_out"],
         raw["tolerance"]["float32"],
         raw["peers"],
-        statistics.median(raw["matmul_flop_per_second"]),
-        [Outcome.of(entry) for entry in raw["cases"]],
+        statistics.median(speed for outcome in outcomes for speed in outcome.speeds),
+        outcomes,
     )
 
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import random
-import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,8 +20,8 @@ class Budget(NamedTuple):
     """How long to measure."""
 
     seconds: float  # of each peer and case, about
-    rounds: int  # at least
-    calls: int = 4  # of each turn, at least, that count
+    rounds: int  # at least; half as many where memory must be made ready
+    calls: int = 3  # of each turn, at least, that count
 
 
 class Race:
@@ -34,6 +33,7 @@ class Race:
         self.references = {reset: Worker(f"reference:{reset}", folder) for reset in resets}
         self.matmul = Worker("matmul", folder)
         self.budget, self.random = budget, random.Random(0)
+        self.speeds: list[float] = []  # of a large matmul, in each round of the last case
 
     def __enter__(self) -> "Race":
         return self
@@ -76,9 +76,10 @@ class Race:
         if self.matmul.process is None:
             where = str(self.matmul.results())
             self.matmul.ask({"do": "prepare", "case": NO_CASE._asdict(), "outputs": where})
-        seconds = self.matmul.ask({"do": "time", "calls": 3})["seconds"]
+        seconds = self.matmul.ask({"do": "time", "calls": 2})["seconds"]
+        self.matmul.rest()
         with np.load(self.matmul.results()) as results:
-            return float(results["flops"]) / statistics.median(seconds)
+            return float(results["flops"]) / seconds[-1]
 
     def _check(self, case: Case, entrants: dict[str, Entrant]) -> None:
         valid = valid_steps(case, make_lengths(case))
@@ -102,8 +103,12 @@ class Race:
         if not racing:
             return
         longest = max(entrant.turn for entrant in racing)
-        rounds = min(MOST_ROUNDS, max(self.budget.rounds, round(self.budget.seconds / longest)))
+        large = any(entrant.large for entrant in racing)
+        least = -(-self.budget.rounds // 2) if large else self.budget.rounds
+        rounds = min(MOST_ROUNDS, max(least, round(self.budget.seconds / longest)))
+        self.speeds = []
         for _ in range(rounds):
+            self.speeds.append(self.matmul_speed())
             self.random.shuffle(racing)  # or each would always follow the same one
             for entrant in racing:
                 entrant.take_turn()

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     names = f"some of {known}, or rnnjax:Scan for a method; rnnjax always takes part"
     out.add_argument("--peers", default=known, metavar="NAMES", help=names)
     out.add_argument("--seconds", type=float, default=0.25, help="of each peer and case, about")
-    out.add_argument("--rounds", type=int, default=2, help="at least so many")
+    out.add_argument("--rounds", type=int, default=6, help="at least so many")
     where = "folder of tables and pictures; benchmarks/results for a whole run, or else .../output"
     out.add_argument("--out", type=session.folder, metavar="DIR", help=where)
     return out
@@ -98,12 +98,11 @@ def main() -> None:
         with session.started(names, budget, say) as (race, record):
             for name, reason in record["left_out"].items():
                 console.print(f"left out: {name} ({reason})")
-            record |= {"peers": list(race.workers), "matmul_flop_per_second": [], "cases": []}
+            record |= {"peers": list(race.workers), "cases": []}
             path = folder / f"{of_kind(options)[0]}_{record['machine']['kind']}.json"
             for case in chosen:
-                record["matmul_flop_per_second"].append(race.matmul_speed())
-                results = race.run(case, say)
-                entry = {"case": case._asdict(), "flops": cases.flops(case), "results": results}
+                entry = {"case": case._asdict(), "flops": cases.flops(case)}
+                entry |= {"results": race.run(case, say), "matmul_flop_per_second": race.speeds}
                 record["cases"].append(entry)
                 session.write(path, record)
                 console.print(tables.line(Outcome.of(entry)), highlight=False)

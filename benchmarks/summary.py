@@ -28,14 +28,14 @@ def only(mode: str, figure: Callable[[Outcome], float | None]) -> Callable[[Outc
     return lambda outcome: figure(outcome) if outcome.case.mode == mode else None
 
 
-def targets(speed: float) -> list[Target]:
-    """Those of single cases, where a large matmul has this speed."""
+def targets() -> list[Target]:
+    """Those of single cases."""
 
     def share(outcome: Outcome) -> float | None:
-        return outcome.share(speed) if outcome.case.H >= WIDE else None
+        return outcome.share() if outcome.case.H >= WIDE else None
 
     def fastest_or_limit(outcome: Outcome) -> float | None:
-        fastest, limit = outcome.fastest(), outcome.share(speed)
+        fastest, limit = outcome.fastest(), outcome.share()
         return None if fastest is None or limit is None else max(fastest, limit / LIMIT)
 
     memory = lambda o: o.ratio(FLAX, "temporary_bytes")
@@ -112,7 +112,7 @@ def _row(title: str, found: Spread) -> str:
 def misses(record: Record) -> list[str]:
     """A sentence a target: how many cases reach it, and which do not; then the means."""
     out = []
-    for target in targets(record.flop_per_second):
+    for target in targets():
         pairs = [(r, o.case.name) for o in record.outcomes if (r := target.figure(o)) is not None]
         missed = sorted(pair for pair in pairs if pair[0] < target.least)
         if not pairs:

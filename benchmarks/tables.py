@@ -22,7 +22,7 @@ def table(record: Record) -> str:
     head = ["case", "rnnjax ms", "of limit", *labels, "first call s", "temporary MiB"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for outcome in record.outcomes:
-        share = outcome.share(record.flop_per_second)
+        share = outcome.share()
         rows.append(
             [
                 outcome.case.name,
