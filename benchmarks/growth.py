@@ -107,7 +107,8 @@ def main() -> None:
             record["cases"] = []
             for letter, case in chosen:
                 entry = {"letter": letter, "case": case._asdict(), "flops": flops(case)}
-                record["cases"].append(entry | {"results": race.run(case, say)})
+                entry |= {"results": race.run(case, say), "matmul_flop_per_second": race.speeds}
+                record["cases"].append(entry)
                 session.write(path, record)
                 bar.advance(task)
     console.print(f"wrote {path}\nwrote {draw(path)}")
