@@ -59,7 +59,7 @@ gpu:
 sanitizers: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests/sanitizers
 
-# About an hour of timing on two cores; close other load first.
+# About two hours of timing on two cores; close other load first.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/side_by_side.py --odd

@@ -107,8 +107,7 @@ def main() -> None:
             record["cases"] = []
             for letter, case in chosen:
                 entry = {"letter": letter, "case": case._asdict(), "flops": flops(case)}
-                entry |= {"results": race.run(case, say), "matmul_flop_per_second": race.speeds}
-                record["cases"].append(entry)
+                record["cases"].append(entry | race.run(case, say))
                 session.write(path, record)
                 bar.advance(task)
     console.print(f"wrote {path}\nwrote {draw(path)}")

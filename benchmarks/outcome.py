@@ -4,6 +4,7 @@ Ratios are the peer's over rnnjax's: above 1, rnnjax is faster or smaller.
 """
 
 import json
+import math
 import pathlib
 import statistics
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def read(path: pathlib.Path) -> Record:
         raw["left_out"],
         raw["tolerance"]["float32"],
         raw["peers"],
-        statistics.median(speed for outcome in outcomes for speed in outcome.speeds),
+        statistics.median([s for outcome in outcomes for s in outcome.speeds] or [math.nan]),
         outcomes,
     )
 

@@ -33,7 +33,6 @@ class Race:
         self.references = {reset: Worker(f"reference:{reset}", folder) for reset in resets}
         self.matmul = Worker("matmul", folder)
         self.budget, self.random = budget, random.Random(0)
-        self.speeds: list[float] = []  # of a large matmul, in each round of the last case
 
     def __enter__(self) -> "Race":
         return self
@@ -56,8 +55,8 @@ class Race:
     def leave_out(self, name: str) -> None:
         self.workers.pop(name).close()
 
-    def run(self, case: Case, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-        """The result of every peer, as `Entrant` describes it."""
+    def run(self, case: Case, say: Callable[[str], None]) -> dict[str, Any]:
+        """The result of every peer, as `Entrant` describes it, and how fast the machine was."""
         entrants = {name: Entrant(worker) for name, worker in self.workers.items()}
         for name, entrant in entrants.items():
             say(f"{case.name}: {name} compiles")
@@ -65,11 +64,12 @@ class Race:
         say(f"{case.name}: check")
         self._check(case, entrants)
         say(f"{case.name}: turns")
-        self._time(case, list(entrants.values()))
+        speeds = self._time(case, list(entrants.values()))
         for entrant in entrants.values():
             entrant.finish()
             entrant.drop()
-        return {name: entrant.result for name, entrant in entrants.items()}
+        results = {name: entrant.result for name, entrant in entrants.items()}
+        return {"results": results, "matmul_flop_per_second": speeds}
 
     def matmul_speed(self) -> float:
         """FLOP a second of a large matmul, at this moment of the run."""
@@ -95,20 +95,22 @@ class Race:
         for reference in references.values():
             reference.drop()
 
-    def _time(self, case: Case, entrants: list[Entrant]) -> None:
+    def _time(self, case: Case, entrants: list[Entrant]) -> list[float]:
+        """Let them take turns; the speed of a large matmul in each round."""
         for entrant in entrants:
             if entrant.racing:
                 entrant.warm_up(self.budget.calls, training=case.mode == "training")
         racing = [entrant for entrant in entrants if entrant.racing]
         if not racing:
-            return
+            return []
         longest = max(entrant.turn for entrant in racing)
         large = any(entrant.large for entrant in racing)
         least = -(-self.budget.rounds // 2) if large else self.budget.rounds
         rounds = min(MOST_ROUNDS, max(least, round(self.budget.seconds / longest)))
-        self.speeds = []
+        speeds = []
         for _ in range(rounds):
-            self.speeds.append(self.matmul_speed())
+            speeds.append(self.matmul_speed())
             self.random.shuffle(racing)  # or each would always follow the same one
             for entrant in racing:
                 entrant.take_turn()
+        return speeds

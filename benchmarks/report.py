@@ -24,16 +24,16 @@ MARKS = ("<!-- benchmark -->", "<!-- /benchmark -->")
 READING = (
     "Ratios are the peer's figure over rnnjax's: above 1 rnnjax is faster or smaller. All take "
     "turns, and of times a ratio is the median of those of all rounds, each between medians of "
-    "single calls, three or more in a row; milliseconds are medians of all calls. Others come "
-    "before them that do not count, in training {ready:g} s of them: first calls find their memory "
-    "as others left it (NOTES.md). Means are geometric. Training is a loss on all outputs and its "
-    "gradient by all weights. Of limit: the time of the matmuls alone, at the speed of a large one "
-    "in the same round, over rnnjax's time. First call: tracing, compilation and first run; "
-    "temporary memory: as the compiler states it, without the 64 MiB at most that rnnjax's library "
-    "keeps to work in; of both, rnnjax's and NNX's. Every result was first held against rnnjax's "
-    "definition in float64, with a largest difference of {tolerance:g} of an array's largest "
-    "value. Haiku's GRU is another function (it resets before the product, with two dependent "
-    "matmuls a step)."
+    "single calls, three or more in a row; milliseconds are medians of all calls. As many come "
+    "before them that do not count, and {ready:g} s of them where a training step takes more than "
+    "{turn:g} ms: first calls find their memory as others left it (NOTES.md). Means are geometric. "
+    "Training is a loss on all outputs and its gradient by all weights. Of limit: the time of the "
+    "matmuls alone, at the speed of a large one in the same round, over rnnjax's time. First call: "
+    "tracing, compilation and first run; temporary memory: as the compiler states it, without the "
+    "64 MiB at most that rnnjax's library keeps to work in; of both, rnnjax's and NNX's. Every "
+    "result was first held against rnnjax's definition in float64, with a largest difference of "
+    "{tolerance:g} of an array's largest value. Haiku's GRU is another function (it resets before "
+    "the product, with two dependent matmuls a step)."
 )
 
 
@@ -44,7 +44,7 @@ def write(path: pathlib.Path) -> list[pathlib.Path]:
     parts = [
         f"# rnnjax side by side, on {record.machine['kind']}",
         summary.conditions(record),
-        READING.format(tolerance=record.tolerance, ready=entrant.READY),
+        READING.format(tolerance=record.tolerance, ready=entrant.READY, turn=entrant.TURN * 1e3),
         summary.table(record),
         *bullets("Targets", summary.misses(record)),
         f"![The ratios of all cases]({drawn.name})",

@@ -5,7 +5,7 @@
 Each implementation runs in a process of its own. For each case all of them compile, their results
 are checked against rnnjax's definition in float64, and only what is right is timed: in turns, the
 order of each round drawn anew. The record is written after every case, so a run that is cut off
-keeps what it has. Close other load first; the whole run takes about half an hour on two cores.
+keeps what it has. Close other load first; the whole run takes about an hour on two cores.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     names = f"some of {known}, or rnnjax:Scan for a method; rnnjax always takes part"
     out.add_argument("--peers", default=known, metavar="NAMES", help=names)
     out.add_argument("--seconds", type=float, default=0.25, help="of each peer and case, about")
-    out.add_argument("--rounds", type=int, default=6, help="at least so many")
+    out.add_argument(
+        "--rounds", type=int, default=6, help="at least so many; half of it in long trainings"
+    )
     where = "folder of tables and pictures; benchmarks/results for a whole run, or else .../output"
     out.add_argument("--out", type=session.folder, metavar="DIR", help=where)
     return out
@@ -102,7 +104,7 @@ def main() -> None:
             path = folder / f"{of_kind(options)[0]}_{record['machine']['kind']}.json"
             for case in chosen:
                 entry = {"case": case._asdict(), "flops": cases.flops(case)}
-                entry |= {"results": race.run(case, say), "matmul_flop_per_second": race.speeds}
+                entry |= race.run(case, say)
                 record["cases"].append(entry)
                 session.write(path, record)
                 console.print(tables.line(Outcome.of(entry)), highlight=False)

@@ -65,6 +65,7 @@ def by_platform(
 
     `elsewhere` names platforms as lowering does (cpu, tpu, cuda, rocm). All return arrays of the
     same shapes; where the others return fewer, the last ones are zeros. It has no derivatives.
+    Within a function that is being traced for another platform it is the one for that platform.
     """
 
     from jax.extend.core import Var

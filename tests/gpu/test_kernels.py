@@ -6,19 +6,11 @@ from typing import NamedTuple
 import compare
 import jax
 import jax.numpy as jnp
+import kernel_runs
 import numpy as np
 import pytest
 from jax.experimental.pallas import triton
-from kernel_runs import (
-    HALF,
-    WIDE,
-    assert_is_not_gathered,
-    assert_is_the_scan,
-    assert_vmap_is_the_scan,
-    holes,
-    lengths,
-    runs,
-)
+from kernel_runs import HALF, WIDE, holes, lengths, runs
 
 import rnnjax
 from rnnjax.methods.fused import gradient, loops
@@ -104,7 +96,7 @@ def room(monkeypatch):
 def test_the_kernels_are_the_scan(name, room):
     case = CASES[name]
     room(case.room)
-    assert_is_the_scan(case, case.method, **case.close)
+    kernel_runs.assert_is_the_scan(case, case.method, **case.close)
 
 
 @pytest.mark.parametrize("name", ["lstm, both ways", "gru, tiles, lengths"])
@@ -141,7 +133,7 @@ def test_slices_come_in_waves_where_rows_are_many(room):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
 def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
-    assert_is_not_gathered(cell, argument, ONE)
+    kernel_runs.assert_is_not_gathered(cell, argument, ONE)
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
@@ -152,4 +144,4 @@ def test_vmap_over_sequences_and_networks(name, axes, cpu, room, monkeypatch):
     room(case.room)
     for module in (gradient, loops):
         monkeypatch.setattr(module, "on_cpu", lambda: cpu)
-    assert_vmap_is_the_scan(case, case.method, axes, **case.close)
+    kernel_runs.assert_vmap_is_the_scan(case, case.method, axes, **case.close)

@@ -141,6 +141,20 @@ def test_what_returns_less_elsewhere_is_filled_with_zeros(monkeypatch):
     compare.assert_close(jax.jit(jax.vmap(run))(x[:, None]), (x[:, None] + 2, jnp.zeros((3, 1))))
 
 
+def test_within_a_function_for_a_platform_no_other_one_is_traced():
+    traced = []
+
+    def leaf(name):
+        return lambda x: (traced.append(name), -x)[1]
+
+    inner = by_platform(leaf("cpu"), {"tpu": leaf("tpu")}, leaf("otherwise"))
+    outer = by_platform(leaf("outer"), {"tpu": inner}, inner)
+    for platform, told in (("tpu", ["tpu"]), ("cuda", ["otherwise"]), ("cpu", [])):
+        traced.clear()
+        lowered(outer, jnp.ones(3), platform=platform)
+        assert [name for name in traced if name != "outer"] == told
+
+
 def test_what_is_returned_as_it_was_given_is_the_same_array():
     run = by_platform(lambda x: (x, -x), {}, lambda x: (x, -x))
     kept = jax.make_jaxpr(run)(jnp.ones(3)).jaxpr

@@ -10,24 +10,14 @@ from typing import NamedTuple
 import compare
 import jax
 import jax.numpy as jnp
+import kernel_runs
 import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
-from kernel_runs import (
-    HALF,
-    WIDE,
-    assert_is_not_gathered,
-    assert_is_the_scan,
-    assert_vmap_is_the_scan,
-    holes,
-    lengths,
-    runs,
-)
+from kernel_runs import HALF, WIDE, holes, lengths, runs
 
 import rnnjax
-from rnnjax.methods import manual
 from rnnjax.methods.fused import gradient, loops
-from rnnjax.methods.pallas import call as pallas
 from rnnjax.methods.pallas import steps
 from rnnjax.methods.tpu import call, layout
 
@@ -90,7 +80,7 @@ def cut(monkeypatch):
 def test_the_kernels_are_the_scan(name, cut):
     case = CASES[name]
     cut(case)
-    assert_is_the_scan(case, rnnjax.PallasTPU(), **case.close)
+    kernel_runs.assert_is_the_scan(case, rnnjax.PallasTPU(), **case.close)
 
 
 @pytest.mark.parametrize("name", RACES)
@@ -99,10 +89,7 @@ def test_on_a_model_of_the_chip_nothing_races(name, cut, monkeypatch):
     run, point = runs(case)
     wanted = compare.graded(functools.partial(run, rnnjax.Scan()))(*point)
     cut(case, CHIP)
-    # Its callbacks bear neither partitions nor branches.
-    monkeypatch.setattr(manual, "rows_are_here", lambda: True)
-    here = lambda here, elsewhere, otherwise: here
-    monkeypatch.setattr(pallas, "by_platform", here)
+    kernel_runs.without_branches(monkeypatch)
     got = jax.block_until_ready(compare.graded(functools.partial(run, rnnjax.PallasTPU()))(*point))
     compare.assert_close(got, wanted)
     from jax._src.pallas.mosaic.interpret import interpret_pallas_call
@@ -127,7 +114,7 @@ def test_more_networks_than_the_chip_holds_run_one_after_the_other(cut, monkeypa
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("cell", [rnnjax.lstm(5), rnnjax.gru(5)], ids=["lstm", "gru"])
 def test_a_batch_that_is_sharded_is_not_gathered(cell, argument):
-    assert_is_not_gathered(cell, argument, rnnjax.PallasTPU())
+    kernel_runs.assert_is_not_gathered(cell, argument, rnnjax.PallasTPU())
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["as on cpu", "as elsewhere"])
@@ -137,4 +124,4 @@ def test_vmap_over_sequences_and_networks(axes, cpu, cut, monkeypatch):
     cut(case)
     for module in (gradient, loops):
         monkeypatch.setattr(module, "on_cpu", lambda: cpu)
-    assert_vmap_is_the_scan(case, rnnjax.PallasTPU(), axes)
+    kernel_runs.assert_vmap_is_the_scan(case, rnnjax.PallasTPU(), axes)

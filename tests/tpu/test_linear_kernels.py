@@ -7,18 +7,16 @@ from typing import NamedTuple
 import compare
 import jax
 import jax.numpy as jnp
+import kernel_runs
 import numpy as np
 import pytest
 import registry
 from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import AxisType, NamedSharding
-from kernel_runs import assert_is_not_gathered
 
 import rnnjax
-from rnnjax.methods import manual
 from rnnjax.methods.linear.scan import solve
 from rnnjax.methods.linear.solvers import one_by_one
-from rnnjax.methods.pallas import call as pallas
 from rnnjax.methods.tpu import call, layout, linear
 
 CHIP = pltpu.InterpretParams(
@@ -72,14 +70,12 @@ def cut(monkeypatch):
 
 @pytest.fixture
 def on_a_model_of_the_chip(cut, monkeypatch):
-    """Run what follows there; its callbacks bear neither partitions nor branches."""
+    """Run what follows there."""
     from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 
     def begin(how):
         cut(how, CHIP)
-        monkeypatch.setattr(manual, "rows_are_here", lambda: True)
-        here = lambda here, elsewhere, otherwise: here
-        monkeypatch.setattr(pallas, "by_platform", here)
+        kernel_runs.without_branches(monkeypatch)
 
     yield begin
     assert interpret_pallas_call.races is not None and not interpret_pallas_call.races.races_found
@@ -254,7 +250,7 @@ def test_vmap_brings_rows(shape, axes, cut):
 @pytest.mark.parametrize("argument", [0, 1], ids=["params", "xs"])
 @pytest.mark.parametrize("name", ["min gru", "lru", "qrnn"])
 def test_a_batch_that_is_sharded_is_not_gathered(name, argument):
-    assert_is_not_gathered(registry.make(name)[0], argument, rnnjax.PallasTPU())
+    kernel_runs.assert_is_not_gathered(registry.make(name)[0], argument, rnnjax.PallasTPU())
 
 
 def test_a_single_row_stays_where_its_features_are():

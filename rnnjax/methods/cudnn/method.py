@@ -76,13 +76,11 @@ class Cudnn(TogetherMethod):
 
     def why_not(self, call: Call) -> str | None:
         """No such GPU, or another cell, dtype or kind of padding."""
-        reason = library.why_not_here()
+        reason = library.why_not_here() or manual.why_not_explicit()
         if reason is not None:
             return reason
         if not isinstance(call.cell.form, LSTMForm):
             return "it knows the plain LSTM alone"
-        if manual.why_not_explicit():
-            return manual.why_not_explicit()
         if not manual.rows_are_here():
             return "where there are several GPUs it runs inside shard_map alone"
         others = sorted({str(dtype) for dtype in frozenset().union(*dtypes_of(call))} - {"float32"})
